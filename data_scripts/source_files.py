@@ -1,0 +1,177 @@
+"""Reading annotation files with errors that name file, row and remedy; finding missing images; a hash for the cache.
+
+Shared by the builders of this folder. Nothing here knows a particular data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+ROWS_PER_SHARD = 128  # small enough that several processes share the work
+
+
+def read_json(path: str | os.PathLike, remedy: str, unique_keys: bool = False) -> Any:
+    """Read one JSON annotation file.
+
+    Args:
+        path: the file.
+        remedy: what to do when it is missing; ends the message.
+        unique_keys: refuse an object that names a key twice (`json` itself would keep the last one in silence).
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: the file is empty, not UTF-8, not JSON (with line and column), or repeats a key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"annotation file not found: expected {path}. {remedy}")
+    data = path.read_bytes()
+    if not data.strip():
+        raise ValueError(f"{path}: the file is empty; copy it again. {remedy}")
+
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            keys = [key for key, _ in pairs]
+            raise ValueError(f"{path}: listed twice: {first_few(repeated(keys))}; keep one of each")
+        return result
+
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text at byte {error.start}; save the file as UTF-8") from error
+    try:
+        return json.loads(text, object_pairs_hook=without_repeats if unique_keys else None)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); "
+            f"the copy may be cut short, copy it again. {remedy}"
+        ) from error
+
+
+def as_id(value: Any, where: str) -> str:
+    """An id as a string; whole numbers are accepted. Ids become file names, so separators are refused."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{where}: expected an id (a non-empty string), got {value!r}; correct this row")
+    if any(c in value for c in "/\\\0"):
+        raise ValueError(f"{where}: an id may not hold a path separator, got {value!r}; correct this row")
+    return value
+
+
+def repeated(values: Iterable[str]) -> list[str]:
+    """The values that occur more than once, in order of their second occurrence."""
+    seen: set[str] = set()
+    again: dict[str, None] = {}
+    for value in values:
+        if value in seen:
+            again[value] = None
+        seen.add(value)
+    return list(again)
+
+
+def first_few(values: Sequence[Any], count: int = 10) -> str:
+    """`a, b, c (and 12 more)` for messages."""
+    rest = f" (and {len(values) - count:,} more)" if len(values) > count else ""
+    return ", ".join(str(v) for v in values[:count]) + rest
+
+
+def shards_of(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Consecutive slices of `rows`: the list that `num_proc` and streaming split. Never empty."""
+    return [rows[i : i + ROWS_PER_SHARD] for i in range(0, max(len(rows), 1), ROWS_PER_SHARD)]
+
+
+def content_hash(files: Iterable[Path], image_folders: Iterable[Path], sources: Iterable[str]) -> str:
+    """Digest that changes with the annotation files, with the images that are there, and with the builder's code.
+
+    `datasets` finds a prepared copy again by configuration, `data_dir` and this hash; without it, rows prepared before
+    a file was corrected would come back. The content of images is left out: rows hold their paths.
+
+    Args:
+        files: annotation files; name, size and modification time count, and whether they exist.
+        image_folders: folders whose file names count (not their sub-folders).
+        sources: Python files of the builder; their content counts.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(set(files)):
+        status = file.stat() if file.is_file() else None
+        digest.update(f"{file}|{status and (status.st_size, status.st_mtime_ns)}\n".encode())
+    for folder in sorted(set(image_folders)):
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+        digest.update(f"{folder}|{len(names)}\n".encode())
+        digest.update("\n".join(names).encode("utf-8", "surrogateescape"))
+    for source in (*sources, __file__):
+        digest.update(Path(source).read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def find_missing(paths: Iterable[str]) -> list[str]:
+    """The distinct paths that do not exist, in order of appearance; each folder is listed once, not probed per file."""
+    present: dict[str, set[str]] = {}
+    missing = []
+    for path in dict.fromkeys(paths):
+        folder, name = os.path.split(path)
+        if folder not in present:
+            present[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in present[folder]:
+            missing.append(path)
+    return missing
+
+
+def settle_images(
+    rows: dict[str, list[dict[str, Any]]],
+    columns: Sequence[str],
+    images: str,
+    missing: str,
+    report_file: str,
+    remedy: str,
+) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """Decide what becomes of rows whose images are missing.
+
+    Args:
+        rows: per split, rows whose image columns hold a path or None.
+        columns: the names of the image columns.
+        images: "required", or "absent" for annotations alone (image columns become None).
+        missing: "error", or "skip" to leave out the rows that need a missing image.
+        report_file: where the full list of missing images is written.
+        remedy: what to do; part of the message.
+
+    Returns:
+        The rows to use, and a sentence with the counts of rows left out ("" when none).
+
+    Raises:
+        FileNotFoundError: images are missing and `missing` is "error".
+        ValueError: an option has another value.
+    """
+    if images not in ("required", "absent"):
+        raise ValueError(f'images must be "required" or "absent", got {images!r}')
+    if missing not in ("error", "skip"):
+        raise ValueError(f'missing must be "error" or "skip", got {missing!r}')
+    if images == "absent":
+        return {split: [row | dict.fromkeys(columns) for row in kept] for split, kept in rows.items()}, ""
+
+    wanted = dict.fromkeys(row[c] for kept in rows.values() for row in kept for c in columns if row[c] is not None)
+    gone = find_missing(wanted)
+    if not gone:
+        return rows, ""
+    os.makedirs(os.path.dirname(report_file), exist_ok=True)
+    Path(report_file).write_text("\n".join(gone) + "\n", encoding="utf-8")
+    found = f"{len(gone):,} of {len(wanted):,} images are missing: {first_few(gone)}. Full list: {report_file}"
+    if missing == "error":
+        raise FileNotFoundError(
+            f'{found}. {remedy} To leave out the rows that need them, pass missing="skip"; '
+            'to use the annotations alone, images="absent".'
+        )
+    lost = set(gone)
+    kept = {split: [r for r in all_rows if not any(r[c] in lost for c in columns)] for split, all_rows in rows.items()}
+    dropped = ", ".join(f"{split} {len(rows[split]) - len(kept[split]):,} of {len(rows[split]):,}" for split in rows)
+    return kept, f"{found}. Rows left out: {dropped}."

@@ -1,0 +1,278 @@
+"""Stage 1 of CLIP4Cir: fine-tune CLIP so that image + sentence lands on the target image.
+
+The query is normalise(image features + text features); the loss is the cross entropy of its cosines with all target
+images of the batch (arXiv 2308.11485, section 3.1).
+
+    accelerate launch train/clip4cir_finetune.py --config train/recipes/clip4cir_finetune/fashioniq.yaml \\
+        --clip_checkpoint RN50x4.pt --data_dir fashionIQ_dataset --output_dir runs/stage1
+
+    accelerate launch train/clip4cir_finetune.py --config train/recipes/clip4cir_finetune/atelier.yaml \\
+        --data_dir data/atelier --output_dir runs/stage1
+
+Expected with the first: 24 GB of GPU memory at batch 128 with --gradient_checkpointing or --rows_per_chunk 32. The second
+runs on a CPU.
+"""
+
+import dataclasses
+import json
+from typing import Any, Literal
+
+from train.engine.arguments import argument, parse_arguments
+from train.engine.clip4cir import BackboneArguments
+from train.engine.run import RunArguments
+from train.engine.triplets import DataArguments
+
+
+@dataclasses.dataclass
+class FineTuneArguments:
+    """How stage 1 trains. Defaults are the paper's."""
+
+    epochs: int = argument(100, "passes over the training triplets", minimum=1)
+    batch_size: int = argument(128, "triplets per step, over all processes", minimum=2)
+    learning_rate: float = argument(2e-6, "step size of AdamW", above=0)
+    vision_learning_rate: float | None = argument(
+        None, "other step size for the image tower (without its projection)", minimum=0
+    )
+    weight_decay: float = argument(0.01, "decoupled weight decay, on every trained parameter", minimum=0)
+    adam_epsilon: float = argument(1e-7, "epsilon of AdamW", above=0)
+    schedule: Literal["constant", "cosine"] = argument("constant", "learning rate over time")
+    warmup_fraction: float = argument(0.0, "part of the steps in which the learning rate rises", minimum=0, maximum=1)
+    max_grad_norm: float | None = argument(None, "gradient clipping; default: none", above=0)
+    encoder: Literal["both", "text", "image"] = argument("both", "which encoder to train")
+    logit_scale: float = argument(100.0, "constant that multiplies the cosines", above=0)
+    symmetric: bool = argument(False, "add the loss from target to query")
+    reference_negatives: bool = argument(False, "let the batch's reference images be wrong answers too")
+    label_smoothing: float = argument(0.0, "label smoothing of the loss", minimum=0, maximum=0.99)
+    official_false_negatives: bool = argument(
+        False, "as the original, count another query's equal target as a wrong answer"
+    )
+    train_batch_norm: bool = argument(
+        False, "let batch norm learn its statistics (needed from random weights; the original keeps CLIP's)"
+    )
+    official_half_precision_logits: bool = argument(False, "compute the logits in the autocast type, as the original")
+    rows_per_chunk: int | None = argument(
+        None, "embed the batch in chunks of so many triplets: the same gradient in a fraction of the memory", minimum=1
+    )
+    gradient_checkpointing: bool = argument(False, "recompute activations in the backward pass")
+    flip: float = argument(0.0, "probability of mirroring a training picture", minimum=0, maximum=1)
+    min_crop_area: float = argument(1.0, "smallest part of a picture that a random crop keeps", minimum=0.01, maximum=1)
+    shift: float = argument(0.0, "largest random shift as a part of the picture's side", minimum=0, maximum=0.5)
+    lora: bool = argument(False, "train low-rank adapters instead of all weights")
+    lora_rank: int = argument(16, "rank of the adapters", minimum=1)
+    lora_alpha: float = argument(32, "scale of the adapters", above=0)
+    lora_targets: list[str] = argument(["q_proj", "v_proj"], "layers that get an adapter")
+    validation_frequency: int = argument(1, "validate every so many epochs", minimum=1)
+    save_training: bool = argument(True, "save models at all")
+    save_best: bool = argument(True, "keep the best model only, not every validated one")
+    best_metrics: list[str] = argument(
+        [], "figures to choose the best model by, one folder each; default: the data set's as in the original"
+    )
+
+
+def make_optimizer(model: Any, arguments: FineTuneArguments) -> Any:
+    """AdamW over everything that trains, weight decay on all of it, as the original."""
+    import torch
+
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    if arguments.vision_learning_rate is None:
+        groups = [{"params": [p for _, p in trained]}]
+    else:
+        groups = [
+            {"params": [p for n, p in trained if "vision_model." not in n]},
+            {"params": [p for n, p in trained if "vision_model." in n], "lr": arguments.vision_learning_rate},
+        ]
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]],
+        lr=arguments.learning_rate,
+        betas=(0.9, 0.999),
+        eps=arguments.adam_epsilon,
+        weight_decay=arguments.weight_decay,
+    )
+
+
+def embed(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """One forward pass of a batch or chunk: everything that the loss looks at, by name."""
+    output = model(
+        pixel_values=batch["pixel_values"],
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        target_pixel_values=batch["target_pixel_values"],
+    )
+    return {
+        "query_embeds": output.query_embeds,
+        "target_embeds": output.target_embeds,
+        "reference_features": output.image_features,
+        "target_ids": batch["target_group"],
+        "reference_ids": batch["reference_group"],
+    }
+
+
+def stage1_loss(arguments: FineTuneArguments, **embedded: Any) -> Any:
+    """Loss of `embed`'s outputs, negatives from all processes."""
+    from torch.nn import functional as F
+
+    from train.engine.losses import query_target_loss
+
+    ids = None if arguments.official_false_negatives else embedded["target_ids"]
+    extra = {}
+    if arguments.reference_negatives:
+        extra["extra_negatives"] = F.normalize(embedded["reference_features"].float(), dim=-1)
+        extra["extra_ids"] = None if ids is None else embedded["reference_ids"]
+    return query_target_loss(
+        embedded["query_embeds"],
+        embedded["target_embeds"],
+        arguments.logit_scale,
+        symmetric=arguments.symmetric,
+        target_ids=ids,
+        label_smoothing=arguments.label_smoothing,
+        half_precision_logits=arguments.official_half_precision_logits,
+        **extra,
+    )
+
+
+class Collate:
+    """From rows to a batch: pictures from the pixel store, texts tokenised and padded to the longest of the batch."""
+
+    def __init__(self, processor: Any, pixels: Any, augmentation: Any, group_number: dict[str, int]) -> None:
+        self.processor, self.pixels = processor, pixels
+        self.augmentation, self.group_number = augmentation, group_number
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        import torch
+
+        batch = dict(self.processor(text=[r["text"] for r in rows], return_tensors="pt"))
+        seeds = {"epoch": rows[0]["epoch"], "indices": [r["row"] for r in rows], "augmentation": self.augmentation}
+        for role, (kind, name) in enumerate((("reference", "pixel_values"), ("target", "target_pixel_values"))):
+            ids = [r[f"{kind}_id"] for r in rows]
+            batch[name] = self.pixels.batch(ids, role=role, **seeds)
+            batch[f"{kind}_group"] = torch.tensor([self.group_number[i] for i in ids])
+        return batch
+
+
+def add_adapters(model: Any, arguments: FineTuneArguments) -> Any:
+    """The model with low-rank adapters on the chosen layers of the chosen encoder; everything else is frozen.
+
+    Raises:
+        ValueError: no layer bears any of the names.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    tower = {"both": "(vision|text)_model", "text": "text_model", "image": "vision_model"}[arguments.encoder]
+    pattern = rf".*{tower}\..*\.?({'|'.join(arguments.lora_targets)})"
+    settings = LoraConfig(r=arguments.lora_rank, lora_alpha=arguments.lora_alpha, target_modules=pattern)
+    try:
+        return get_peft_model(model, settings)
+    except ValueError as error:
+        raise ValueError(f"--lora_targets {' '.join(arguments.lora_targets)}: no such layers in this model") from error
+
+
+def save_base(run: Any, model: Any, processor: Any) -> None:
+    """Keep the model that the adapter belongs to, and let the adapter's configuration name it."""
+    from train.engine.checkpoint import write_folder
+
+    base = run.folder / "base"
+    if not base.exists():
+        write_folder(
+            base,
+            lambda path: save_model(model, processor, path) if run.is_main else None,
+            is_main=run.is_main,
+            barrier=run.accelerator.wait_for_everyone,
+        )
+    model.name_or_path = str(base)
+
+
+def save_model(model: Any, processor: Any, path: Any) -> None:
+    """A complete model folder; with adapters, the merged model and the adapter itself in `adapter/`."""
+    import copy
+
+    if hasattr(model, "merge_and_unload"):
+        model.save_pretrained(path / "adapter")
+        model = copy.deepcopy(model).merge_and_unload()
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+
+
+def main() -> None:
+    backbone, data, training, run_arguments = parse_arguments(
+        BackboneArguments, DataArguments, FineTuneArguments, RunArguments, description=__doc__
+    )
+    import torch
+
+    from train.engine.cached_gradients import cached_step, split_batch
+    from train.engine.clip4cir import choose_encoder, starting_model
+    from train.engine.images import Augmentation, PixelStore
+    from train.engine.loop import Schedule, fit, make_scheduler
+    from train.engine.run import Run
+    from train.engine.triplets import TripletRows, caption_texts, load_triplets
+    from train.engine.validation import ComposedValidation
+
+    with Run(run_arguments, backbone, data, training) as run:
+        accelerator = run.accelerator
+        triplets = load_triplets(data, data.train_split)
+        texts = [text for captions in triplets.captions for text in caption_texts(captions)]
+        model, processor = starting_model(backbone, texts)
+        model.config.combiner_type, model.combiner = "sum", None
+        model.config.logit_scale_value = training.logit_scale
+        model.config.train_batch_norm = training.train_batch_norm
+        if training.gradient_checkpointing:
+            model.activation_checkpointing_enable()
+        choose_encoder(model, training.encoder)
+        if training.lora:
+            if not backbone.model:  # an adapter needs a base that can be loaded again
+                save_base(run, model, processor)
+            model = add_adapters(model, training)
+
+        cache = data.pixel_cache or run.folder / "cache"
+        with accelerator.local_main_process_first():
+            pixels = PixelStore.build(cache, triplets.images, processor.image_processor, name="train")
+            validation = ComposedValidation(data, processor, cache)
+        rows = TripletRows(triplets, run_arguments.seed)
+        augmentation = Augmentation(
+            flip=training.flip, shift=training.shift, min_area=training.min_crop_area, seed=run_arguments.seed
+        )
+        changes_pixels = training.flip or training.shift or training.min_crop_area < 1
+        collate = Collate(processor, pixels, augmentation if changes_pixels else None, rows.group_number)
+
+        optimizer = make_optimizer(model, training)
+        steps = training.epochs * max(1, len(rows) // training.batch_size)
+        scheduler = make_scheduler(optimizer, training.schedule, training.warmup_fraction, steps)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        plain_model = accelerator.unwrap_model(model)
+
+        def loss_of(**embedded: Any) -> torch.Tensor:
+            with accelerator.autocast():  # reaches the logits only with --official_half_precision_logits
+                return stage1_loss(training, **embedded)
+
+        def training_step(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
+            chunks = split_batch(batch, training.rows_per_chunk or len(batch["input_ids"]))
+            return cached_step(model, chunks, embed, loss_of, accelerator=accelerator).loss
+
+        best = tuple(training.best_metrics) or validation.default_best
+        progress = fit(
+            run,
+            model,
+            optimizer,
+            scheduler,
+            rows,
+            collate,
+            training.batch_size,
+            training_step,
+            Schedule(
+                training.epochs,
+                training.validation_frequency,
+                best if training.save_training else (),
+                save_every=training.save_training and not training.save_best,
+                max_grad_norm=training.max_grad_norm,
+            ),
+            validate=lambda: validation.figures(plain_model),
+            save_model=(lambda path: save_model(plain_model, processor, path)) if training.save_training else None,
+            before_epoch=model.train,
+        )
+        summary = {"output_dir": str(run.folder), "steps": progress.step, **progress.best}
+    if run.is_main:
+        print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()

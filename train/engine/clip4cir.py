@@ -1,0 +1,192 @@
+"""Where a CLIP4Cir training starts from: one of the official backbones, a CLIP of the Hub, a saved model, or nothing."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from train.engine.arguments import argument, nearest
+
+# Official name -> the same weights on the Hub in transformers' layout. The ResNets exist as OpenAI archives only.
+HUB_BACKBONES = {
+    "ViT-B/32": "openai/clip-vit-base-patch32",
+    "ViT-B/16": "openai/clip-vit-base-patch16",
+    "ViT-L/14": "openai/clip-vit-large-patch14",
+    "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
+}
+ARCHIVE_BACKBONES = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")
+DEFAULT_TOKENIZER = "openai/clip-vit-base-patch32"
+
+
+@dataclasses.dataclass
+class BackboneArguments:
+    """What the model is before training. Exactly one of model, backbone and architecture."""
+
+    model: str | None = argument(None, "folder or Hub id of a CLIP4Cir model to go on from")
+    backbone: str | None = argument(
+        None,
+        f"{', '.join((*ARCHIVE_BACKBONES, *HUB_BACKBONES))}, or folder or Hub id of any CLIP of transformers",
+    )
+    clip_checkpoint: str | None = argument(
+        None, "OpenAI archive or fine-tuned CLIP4Cir .pt with the backbone's weights (needed for the ResNets)"
+    )
+    architecture: str | None = argument(None, "YAML file with a CLIP4Cir configuration, to start from random weights")
+    vision_weights: str | None = argument(
+        None, "folder or Hub id of a vision model of transformers whose weights start the image tower of --architecture"
+    )
+    tokenizer: str | None = argument(
+        None,
+        "folder or Hub id of a CLIP tokenizer; default: the model's own, CLIP's for official checkpoints, and one "
+        "trained on the training captions for --architecture",
+    )
+    transform: Literal["targetpad", "squarepad", "clip"] = argument("targetpad", "padding before the resize")
+    target_ratio: float = argument(1.25, "longest side ratio that targetpad leaves alone", minimum=1.0)
+    image_size: int | None = argument(None, "input side in pixels; default: the backbone's", minimum=1)
+
+    def __post_init__(self) -> None:
+        if self.vision_weights and not self.architecture:
+            raise ValueError("--vision_weights goes with --architecture, whose image tower it fills")
+
+
+def starting_model(arguments: BackboneArguments, captions: list[str]) -> tuple[Any, Any]:
+    """Model and processor to train from.
+
+    Args:
+        arguments: the program's arguments.
+        captions: training captions, from which a tokenizer is made when there is none to start from.
+
+    Returns:
+        (CLIP4CirModel, CLIP4CirProcessor)
+
+    Raises:
+        ValueError: none or several starting points; an unknown backbone; a ResNet without its archive.
+        FileNotFoundError: a file that does not exist.
+    """
+    from modeling.clip4cir import CLIP4CirImageProcessor, CLIP4CirModel, CLIP4CirProcessor
+
+    chosen = [n for n in ("model", "backbone", "architecture") if getattr(arguments, n)]
+    if len(chosen) > 1 or not (chosen or arguments.clip_checkpoint):
+        raise ValueError(
+            "give exactly one starting point: --model (a CLIP4Cir model), --backbone (a CLIP) or --architecture "
+            f"(random weights); got {', '.join('--' + n for n in chosen) or 'none'}"
+        )
+    if arguments.model:
+        if arguments.clip_checkpoint:
+            raise ValueError("--clip_checkpoint holds the weights of a --backbone; --model has its own")
+        model = CLIP4CirModel.from_pretrained(arguments.model)
+        return model, CLIP4CirProcessor.from_pretrained(arguments.model)
+    if arguments.architecture:
+        model, tokenizer = _from_scratch(arguments, captions)
+    else:
+        model = _from_clip(arguments)
+        tokenizer = load_tokenizer(arguments.tokenizer or _own_tokenizer(arguments))
+    image_processor = CLIP4CirImageProcessor(
+        size=arguments.image_size or model.config.image_size,
+        transform=arguments.transform,
+        target_ratio=arguments.target_ratio,
+    )
+    return model, CLIP4CirProcessor(image_processor=image_processor, tokenizer=tokenizer)
+
+
+def load_tokenizer(name: str) -> Any:
+    """A CLIP tokenizer by folder or Hub id."""
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(name)
+    if tokenizer.model_max_length > 10_000:  # vocabulary files alone do not state it
+        tokenizer.model_max_length = 77
+    return tokenizer
+
+
+def image_encoder_parameters(model: Any) -> list:
+    """Parameters of the image encoder: the original's `visual.*`."""
+    return [p for n, p in model.named_parameters() if "vision_model." in n or "visual_projection." in n]
+
+
+def choose_encoder(model: Any, encoder: str) -> None:
+    """Freeze what is not trained: `both` trains all, `text` freezes the image encoder, `image` everything else.
+
+    The logit scale never trains, as in the original, where no loss reaches it.
+    """
+    image = {id(p) for p in image_encoder_parameters(model)}
+    for name, parameter in model.named_parameters():
+        is_image = id(parameter) in image
+        trains = encoder == "both" or (encoder == "image") == is_image
+        parameter.requires_grad_(trains and not name.endswith("logit_scale"))
+
+
+def _from_clip(arguments: BackboneArguments) -> Any:
+    from modeling.clip4cir import CLIP4CirModel
+    from modeling.clip4cir.convert_clip4cir import from_clip, load_clip
+
+    name = arguments.backbone
+    if arguments.clip_checkpoint:
+        if not Path(arguments.clip_checkpoint).is_file():
+            raise FileNotFoundError(f"--clip_checkpoint {arguments.clip_checkpoint}: no such file")
+        model = load_clip(arguments.clip_checkpoint)
+        if name and name in (*ARCHIVE_BACKBONES, *HUB_BACKBONES):
+            _check_backbone(name, model.config, arguments.clip_checkpoint)
+        return model
+    if name in ARCHIVE_BACKBONES:
+        raise ValueError(
+            f"--backbone {name} needs --clip_checkpoint FILE: its weights exist only as OpenAI's archive {name}.pt "
+            "(addresses in modeling/clip4cir/README.md)"
+        )
+    known = [*ARCHIVE_BACKBONES, *HUB_BACKBONES]
+    source = HUB_BACKBONES.get(name, name)
+    if name not in HUB_BACKBONES and "/" not in name and not Path(name).is_dir():
+        raise ValueError(f"--backbone {name}: neither a known name ({', '.join(known)}) nor a folder{nearest(name, known)}")
+    from transformers import AutoConfig, CLIPModel
+
+    kind = AutoConfig.from_pretrained(source).model_type
+    if kind == "clip4cir":
+        return CLIP4CirModel.from_pretrained(source)
+    if kind != "clip":
+        raise ValueError(f"--backbone {name} is a {kind} model; expected a clip model")
+    return from_clip(CLIPModel.from_pretrained(source))
+
+
+def _check_backbone(name: str, config: Any, path: str) -> None:
+    from modeling.clip4cir.convert_clip4cir import backbone_name
+
+    found = backbone_name(config)
+    if found != name:
+        raise ValueError(f"{path} holds {found or 'a CLIP of another size'}, not --backbone {name}")
+
+
+def _own_tokenizer(arguments: BackboneArguments) -> str:
+    name = arguments.backbone
+    return name if name and name not in (*ARCHIVE_BACKBONES, *HUB_BACKBONES) else DEFAULT_TOKENIZER
+
+
+def _from_scratch(arguments: BackboneArguments, captions: list[str]) -> tuple[Any, Any]:
+    import yaml
+
+    from modeling.clip4cir import CLIP4CirConfig, CLIP4CirModel
+    from train.engine.vocabulary import train_tokenizer
+
+    path = Path(arguments.architecture)
+    if not path.is_file():
+        raise FileNotFoundError(f"--architecture {path}: no such file")
+    settings = yaml.safe_load(path.read_text("utf-8"))
+    text = settings.setdefault("text_config", {})
+    length = text.get("max_position_embeddings", 77)
+    if arguments.tokenizer:
+        tokenizer = load_tokenizer(arguments.tokenizer)
+        tokenizer.model_max_length = length
+    else:
+        tokenizer = train_tokenizer(captions, vocab_size=text.get("vocab_size", 2048), max_length=length)
+    text.update(
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    if arguments.vision_weights:
+        from transformers import AutoModel
+
+        tower = AutoModel.from_pretrained(arguments.vision_weights, dtype="float32")
+        settings["vision_config"] = {**tower.config.to_dict(), **settings.get("vision_config", {})}
+        model = CLIP4CirModel(CLIP4CirConfig(**settings))
+        model.vision_model.load_state_dict(tower.state_dict())
+        return model, tokenizer
+    return CLIP4CirModel(CLIP4CirConfig(**settings)), tokenizer

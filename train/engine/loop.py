@@ -1,0 +1,232 @@
+"""The training loop of every program: epochs, steps, validation, best model, checkpoints, exact resume.
+
+The mathematics of a stage stays in its program, as the function `training_step`; this file is the plumbing.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from train.engine.batches import GlobalBatches
+from train.engine.checkpoint import latest_checkpoint, restore_interrupted, save_checkpoint, write_folder
+from train.engine.run import Run
+
+# A step over the whole batch: runs forward and backward (through `run.accelerator`) and returns the detached loss.
+TrainingStep = Callable[[Any], torch.Tensor]
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands; saved with every checkpoint."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    best: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+@dataclasses.dataclass
+class Schedule:
+    """How long to train, how often to validate, which model to keep.
+
+    Attributes:
+        epochs: passes over the training rows.
+        validation_frequency: validate after epoch 0, f, 2f, ... (as the original) and after the last.
+        best_metrics: for each of these figures the model with the strictly highest value is kept; the first one is
+            saved as `model/`, the others as `model_<figure>/`.
+        save_every: also keep every validated model as `model_<epoch>/`.
+        max_grad_norm: gradient clipping; None for none.
+    """
+
+    epochs: int
+    validation_frequency: int = 1
+    best_metrics: tuple[str, ...] = ()
+    save_every: bool = False
+    max_grad_norm: float | None = None
+
+    def validates(self, epoch: int) -> bool:
+        return epoch % self.validation_frequency == 0 or epoch == self.epochs - 1
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, shape: str, warmup_fraction: float, total_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Learning rate over `total_steps`: `constant` or `cosine` (to zero), after a linear rise over the given fraction."""
+    from transformers import get_scheduler
+
+    name = {"constant": "constant_with_warmup", "cosine": "cosine"}[shape]
+    return get_scheduler(name, optimizer, int(warmup_fraction * total_steps), total_steps)
+
+
+def fit(
+    run: Run,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None,
+    rows: Any,
+    collate: Callable[[list], Any],
+    batch_size: int,
+    training_step: TrainingStep,
+    schedule: Schedule,
+    *,
+    validate: Callable[[], dict[str, float]] | None = None,
+    save_model: Callable[[Path], None] | None = None,
+    before_epoch: Callable[[], None] | None = None,
+) -> Progress:
+    """Train, from the start or from the last checkpoint of the run's folder.
+
+    Args:
+        run: the run; its arguments say whether to resume and how often to write checkpoints.
+        model, optimizer: as returned by `run.accelerator.prepare`.
+        scheduler: not prepared (a prepared one steps once per process); None for a constant learning rate.
+        rows: map-style data set; `set_epoch(epoch)` is called on it before every epoch when it has that method.
+        collate: from a list of rows to a batch.
+        batch_size: rows of one global batch, over all processes.
+        training_step: from a batch to the detached loss, after backward.
+        schedule: how long, how often, what to keep.
+        validate: figures of the model as it is; called on every process, in eval mode or not is its own affair.
+        save_model: fills a folder with the complete model; called on the main process.
+        before_epoch: puts the modules in the mode of training; called before every epoch.
+
+    Returns:
+        The progress at the end.
+
+    Raises:
+        FloatingPointError: the loss is not finite; the last checkpoint stays.
+        ValueError: fewer rows than one batch.
+    """
+    accelerator, folder = run.accelerator, run.folder
+    progress = Progress()
+    accelerator.register_for_checkpointing(progress, *([scheduler] if scheduler is not None else []))
+    sampler = GlobalBatches(
+        len(rows), batch_size, run.arguments.seed, accelerator.process_index, accelerator.num_processes
+    )
+    loader = DataLoader(
+        rows,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=run.arguments.num_workers,
+        generator=torch.Generator().manual_seed(run.arguments.seed),  # else an iterator draws from the global one
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    if run.arguments.resume:
+        _resume(run, progress)
+    total = schedule.epochs * sampler.steps_per_epoch
+    limit = min(total, run.arguments.max_steps or total)
+    bar = tqdm(total=limit, initial=progress.step, unit="step", disable=not run.is_main, dynamic_ncols=True)
+    started = time.perf_counter()
+    while progress.epoch < schedule.epochs and progress.step < limit:
+        sampler.start(progress.epoch, progress.step_in_epoch)
+        if hasattr(rows, "set_epoch"):
+            rows.set_epoch(progress.epoch)
+        if before_epoch:
+            before_epoch()
+        for batch in loader:
+            loss = _step(run, model, optimizer, scheduler, batch, training_step, schedule, progress)
+            bar.set_postfix(epoch=progress.epoch, loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+            checkpoint_steps = run.arguments.checkpoint_steps
+            at_end = progress.step_in_epoch == sampler.steps_per_epoch
+            if checkpoint_steps and progress.step % checkpoint_steps == 0 and not at_end:
+                save_checkpoint(accelerator, folder / "checkpoints", progress.step)
+            if progress.step == limit:
+                break
+        if progress.step_in_epoch == sampler.steps_per_epoch:
+            _end_epoch(run, progress, schedule, validate, save_model, bar)
+        else:  # --max_steps inside an epoch
+            save_checkpoint(accelerator, folder / "checkpoints", progress.step)
+    bar.close()
+    if save_model and not progress.best:
+        # Stopped before the first validation, or no figure to choose by: keep the model as it is now.
+        _save(run, "model", save_model)
+    run.log({"event": "end", "seconds": round(time.perf_counter() - started, 1)}, progress.step)
+    return progress
+
+
+def _step(run, model, optimizer, scheduler, batch, training_step, schedule, progress) -> float:
+    accelerator = run.accelerator
+    optimizer.zero_grad(set_to_none=True)
+    loss = accelerator.reduce(training_step(batch), reduction="mean").item()
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss is {loss} at step {progress.step + 1}; the last checkpoint in {run.folder / 'checkpoints'} is intact. "
+            "Lower --learning_rate, set --max_grad_norm, or train without --mixed_precision fp16"
+        )
+    record = {"epoch": progress.epoch, "loss": loss}
+    if schedule.max_grad_norm is not None:
+        norm = accelerator.clip_grad_norm_(model.parameters(), schedule.max_grad_norm)
+        record["grad_norm"] = float(norm) if norm is not None else None
+    record["learning_rate"] = optimizer.param_groups[0]["lr"]
+    optimizer.step()
+    if scheduler is not None:
+        scheduler.step()
+    progress.step += 1
+    progress.step_in_epoch += 1
+    progress.loss_sum += loss
+    run.log(record, progress.step)
+    return loss
+
+
+def _end_epoch(run, progress, schedule, validate, save_model, bar) -> None:
+    """Log the epoch, validate, keep the best model, and only then write the checkpoint that includes all of it."""
+    epoch, mean_loss = progress.epoch, progress.loss_sum / progress.step_in_epoch
+    run.log({"epoch": epoch, "epoch_loss": mean_loss}, progress.step)
+    run.log_csv("train_metrics.csv", {"epoch": epoch, "train_epoch_loss": mean_loss})
+    if validate and schedule.validates(epoch):
+        figures = validate()
+        run.log({"epoch": epoch, **{f"validation/{k}": v for k, v in figures.items()}}, progress.step)
+        run.log_csv("validation_metrics.csv", {"epoch": epoch, **figures})
+        shown = ", ".join(f"{name} {figures[name]:.2f}" for name in schedule.best_metrics or list(figures)[:2])
+        bar.write(f"epoch {epoch}: loss {mean_loss:.4f}, {shown}") if run.is_main else None
+        for number, name in enumerate(schedule.best_metrics):
+            if name not in figures:
+                raise ValueError(f"--best_metrics {name}: the validation gives {', '.join(figures)}")
+            if figures[name] > progress.best.get(name, -math.inf):
+                progress.best[name] = figures[name]
+                if save_model:
+                    _save(run, "model" if number == 0 else f"model_{name}", save_model)
+        if schedule.save_every and save_model:
+            _save(run, f"model_{epoch}", save_model)
+    progress.epoch, progress.step_in_epoch, progress.loss_sum = epoch + 1, 0, 0.0
+    save_checkpoint(run.accelerator, run.folder / "checkpoints", progress.step)
+
+
+def _save(run: Run, name: str, save_model: Callable[[Path], None]) -> None:
+    write_folder(
+        run.folder / name,
+        lambda path: save_model(path) if run.is_main else None,
+        is_main=run.is_main,
+        barrier=run.accelerator.wait_for_everyone,
+    )
+
+
+def _resume(run: Run, progress: Progress) -> None:
+    if run.is_main:
+        for path in run.folder.glob("model*.old"):
+            restore_interrupted(path.with_name(path.name.removesuffix(".old")))
+        for path in run.folder.glob("model*.tmp"):
+            restore_interrupted(path.with_name(path.name.removesuffix(".tmp")))
+    run.accelerator.wait_for_everyone()
+    checkpoint = latest_checkpoint(run.folder / "checkpoints") if (run.folder / "checkpoints").is_dir() else None
+    if checkpoint is None:
+        run.print(f"--resume: no checkpoint in {run.folder} yet, starting from the beginning")
+        run.rewind_logs(0, 0)
+        return
+    run.accelerator.load_state(str(checkpoint))
+    run.rewind_logs(progress.step, progress.epoch)
+    run.print(f"resumed at epoch {progress.epoch}, step {progress.step}")

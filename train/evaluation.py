@@ -1,0 +1,207 @@
+"""Evaluate a model under a named protocol, beside its controls.
+
+    python train/evaluation.py --model runs/stage2/model --protocol fashioniq --data_dir fashionIQ_dataset \\
+        --output_dir runs/stage2/evaluation
+
+Protocols: fashioniq (both galleries in one pass), fashioniq/original-split, fashioniq/val-split, cirr/val,
+composed/pooled-noref, catalogue/same-title. What each one pins stands in train/retrieval/composed.py.
+
+Prints a table and, as the last line, one JSON object with the model's figures. --output_dir gets results.json (figures
+with 95 % intervals, controls, paired differences, where data and model came from), ranks.npz (rank of every query, for
+train/compare.py) and with --csv results.csv.
+
+With several processes (accelerate launch --num_processes N train/evaluation.py ...) the encoding is shared out; the
+features, and so the ranks, are those of one process.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from train.engine.arguments import argument, parse_arguments
+
+
+@dataclasses.dataclass
+class EvaluationArguments:
+    """What to evaluate and how."""
+
+    model: str = argument(help="model folder or Hub id")
+    protocol: str = argument(help="name of the protocol, e.g. fashioniq, cirr/val, composed/pooled-noref")
+    data_dir: str = argument(help="folder with the data set's tree (see data_scripts/<dataset>.py)")
+    output_dir: str | None = argument(None, "folder for results.json and ranks.npz; must be empty or new")
+    overwrite: bool = argument(False, "write into --output_dir although it is not empty")
+    split: str | None = argument(None, "split to evaluate; default: val (FashionIQ, CIRR) or valid (catalogue)")
+    dataset: Literal["fashioniq", "cirr", "catalogue"] | None = argument(
+        None, "layout of --data_dir; default: from the protocol's name, or from the files for composed/pooled-noref"
+    )
+    data_name: str | None = argument(None, "name of the data for reports and cards, e.g. FashionIQ")
+    missing_images: Literal["error", "skip"] = argument("error", "stop at missing images, or skip and count their rows")
+    revision: str | None = argument(None, "revision of a Hub model")
+    trust_remote_code: bool = argument(False, "run the code in the model folder instead of this repository's")
+    batch_size: int = argument(32, "pictures per forward pass", minimum=1)
+    text_batch_size: int = argument(128, "texts per forward pass", minimum=1)
+    num_workers: int | None = argument(None, "threads that decode pictures; default: one per core", minimum=1)
+    mixed_precision: Literal["no", "bf16", "fp16"] = argument("no", "autocast of the encoders")
+    resamples: int = argument(10_000, "bootstrap resamples", minimum=100)
+    seed: int = argument(0, "seed of the bootstrap", minimum=0)
+    max_block_mb: int | None = argument(None, "largest block of scores in MiB; default: 16 on a CPU", minimum=1)
+    csv: bool = argument(False, "also write results.csv")
+    cpu: bool = argument(False, "run on the CPU even where there is a GPU")
+
+
+def main() -> None:
+    (arguments,) = parse_arguments(EvaluationArguments, description=__doc__)
+    results = evaluate(arguments)
+    if results is not None:
+        print(json.dumps({r["protocol"]: {n: round(f["value"], 4) for n, f in r["figures"].items()} for r in results}))
+
+
+def evaluate(arguments: EvaluationArguments) -> list[dict[str, Any]] | None:
+    """Run the evaluation on all processes.
+
+    Returns:
+        On the main process one result per protocol, as in results.json; None on the others.
+    """
+    from accelerate import Accelerator
+
+    from train.engine.run import check_processes, replace_text
+    from train.retrieval.composed import evaluate_protocol, system_queries
+    from train.retrieval.composed_data import detect_layout, load_composed_set, protocols_named
+    from train.retrieval.encode import composer, encode_images, encode_texts
+    from train.retrieval.loading import describe_model, load_model
+    from train.retrieval.rank_files import write_ranks
+
+    names = protocols_named(arguments.protocol)
+    folder = Path(arguments.output_dir) if arguments.output_dir else None
+    check_output_dir(folder, arguments.overwrite)
+    accelerator = Accelerator(cpu=arguments.cpu or None)
+    check_processes(accelerator.num_processes)
+    layout = arguments.dataset or detect_layout(arguments.data_dir, names[0])
+    with accelerator.main_process_first():  # the others read what the first has prepared
+        data = load_composed_set(layout, arguments.data_dir, arguments.split, arguments.missing_images)
+    for name in names:
+        if name not in data.galleries:
+            raise ValueError(f"data in the {layout} layout serves {', '.join(data.galleries)}, not {name}")
+    model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device)
+    # The files of both FashionIQ galleries and every query's reference are encoded in one pass; an id once.
+    sources = dict(zip(data.gallery_ids, data.images, strict=True))
+    images = encode_images(
+        model,
+        processor,
+        data.gallery_ids,
+        sources,
+        batch_size=arguments.batch_size,
+        num_workers=arguments.num_workers,
+        precision=arguments.mixed_precision,
+    )[1]
+    texts = encode_texts(
+        model, processor, data.captions, batch_size=arguments.text_batch_size, precision=arguments.mixed_precision
+    )
+    if not accelerator.is_main_process:
+        return None
+    queries = system_queries(images, texts, data.reference, composer(model))
+    block = arguments.max_block_mb and arguments.max_block_mb * 2**20
+    outcomes = [
+        evaluate_protocol(name, data, images, queries, arguments.resamples, arguments.seed, block) for name in names
+    ]
+    origin = {
+        "split": data.fingerprint["split"],
+        "seed": arguments.seed,
+        "model": describe_model(arguments.model, model),
+        "mixed_precision": arguments.mixed_precision,
+        "packages": package_versions(),
+    }
+    results = [describe(outcome.to_dict(), data.fingerprint, arguments.data_name) | origin for outcome in outcomes]
+    for outcome in outcomes:
+        print(table(outcome), end="\n\n")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_ranks(folder / "ranks.npz", outcomes)
+        if arguments.csv:
+            replace_text(folder / "results.csv", csv_text(results))
+        replace_text(folder / "results.json", json.dumps({"results": results}, indent=2) + "\n")
+    return results
+
+
+def check_output_dir(folder: Path | None, overwrite: bool) -> None:
+    """Refuse a folder whose content would be mixed with the results.
+
+    Raises:
+        FileExistsError: not empty and no `overwrite`, or not a folder.
+    """
+    if folder is None or not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FileExistsError(f"--output_dir {folder} is a file")
+    first = next(folder.iterdir(), None)
+    if first is not None and not overwrite:
+        raise FileExistsError(
+            f"--output_dir {folder} is not empty (e.g. {first.name}); pass --overwrite or choose another"
+        )
+
+
+def describe(result: dict[str, Any], fingerprint: dict[str, Any], data_name: str | None) -> dict[str, Any]:
+    """A protocol's result with its data and with units at the figures, as results.json has it."""
+    counts = result.pop("counts")
+    gallery = counts["gallery"]
+    data = {
+        "fingerprint": fingerprint["digest"],
+        "layout": fingerprint["layout"],
+        "queries": counts["queries"],
+        "queries_per_category": counts["queries_per_category"],
+        "gallery": next(iter(gallery.values())) if len(gallery) == 1 else gallery,
+    }
+    if data_name:
+        data["name"] = data_name
+    figures = {name: figure | {"unit": "percent"} for name, figure in result["figures"].items()}
+    return result | {"figures": figures, "data": data}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what can change a figure."""
+    from importlib.metadata import version
+
+    names = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "pillow")
+    return {"python": sys.version.split()[0]} | {name: version(name) for name in names}
+
+
+def table(outcome: Any) -> str:
+    """Figures as text: one row per metric; the model with its interval, then the controls."""
+    result = outcome.to_dict()
+    counts = result["counts"]
+    gallery = ", ".join(f"{name} {size}" for name, size in counts["gallery"].items())
+    columns = {"model": result["figures"], **result["controls"]}
+    lines = [f"{result['protocol']}   {counts['queries']} queries, gallery: {gallery}"]
+    wide = max(len(name) for name in result["figures"])
+    lines.append(
+        f"{'percent':{wide}}  {'model [95 % interval]':>24}" + "".join(f"  {c:>11}" for c in list(columns)[1:])
+    )
+    for metric, figure in result["figures"].items():
+        own = f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+        others = "".join(f"  {columns[c][metric]['value']:11.2f}" for c in list(columns)[1:])
+        lines.append(f"{metric:{wide}}  {own:>24}{others}")
+    for name, differences in result["differences"].items():
+        metric, d = list(differences.items())[-1]
+        lines.append(f"{name}, {metric}: {d['value']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}], p = {d['p']:.4f}")
+    return "\n".join(lines)
+
+
+def csv_text(results: list[dict[str, Any]]) -> str:
+    """Figures of the model and its controls as CSV: one row per protocol, system and metric."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["protocol", "split", "system", "metric", "value", "low", "high"])
+    for result in results:
+        for system, figures in {"model": result["figures"], **result["controls"]}.items():
+            for metric, figure in figures.items():
+                numbers = [figure["value"], figure.get("low", ""), figure.get("high", "")]
+                writer.writerow([result["protocol"], result["split"], system, metric, *numbers])
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""From a model folder or Hub id to model and processor, and what a results file says about where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+# Systems whose code is in this repository: used for known model types, so that no code of a stranger's folder is run.
+SYSTEMS = {"clip4cir": ("modeling.clip4cir", "CLIP4CirModel", "CLIP4CirProcessor")}
+
+
+def load_model(
+    name: str, revision: str | None = None, trust_remote_code: bool = False, device: Any = "cpu"
+) -> tuple[Any, Any]:
+    """Model in evaluation mode on a device, and its processor.
+
+    Args:
+        name: folder written by `save_pretrained`, or Hub id.
+        revision: branch, tag or commit on the Hub.
+        trust_remote_code: run the code in the folder, through `AutoModel` and `AutoProcessor`. False takes this
+            repository's code for its own model types and refuses others.
+        device: where the model goes.
+
+    Raises:
+        ValueError: a model type that is not this repository's, without `trust_remote_code`.
+        FileNotFoundError: a folder that is not there or holds no model.
+    """
+    from transformers import AutoModel, AutoProcessor, PreTrainedConfig
+
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise FileNotFoundError(f"{name} holds no config.json: give a folder that save_pretrained wrote")
+    if trust_remote_code:
+        model = AutoModel.from_pretrained(name, revision=revision, trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=True)
+        return model.to(device).eval(), processor
+    try:
+        settings, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
+    except OSError as error:
+        raise FileNotFoundError(f"no model at {name!r}, neither a folder nor a Hub repository: {error}") from error
+    kind = settings.get("model_type")
+    if kind not in SYSTEMS:
+        raise ValueError(
+            f"{name} is of type {kind!r}, whose code is not in this repository ({', '.join(SYSTEMS)}); "
+            "to run the code in its folder pass --trust_remote_code"
+        )
+    module, model_class, processor_class = SYSTEMS[kind]
+    system = __import__(module, fromlist=[model_class])
+    model = getattr(system, model_class).from_pretrained(name, revision=revision)
+    processor = getattr(system, processor_class).from_pretrained(name, revision=revision)
+    return model.to(device).eval(), processor
+
+
+def describe_model(name: str, model: Any) -> dict[str, Any]:
+    """What identifies the weights: Hub commit, or the SHA-256 of a local folder's weight files."""
+    described: dict[str, Any] = {"name": name, "class": type(model).__name__, "model_type": model.config.model_type}
+    commit = getattr(model.config, "_commit_hash", None)
+    if commit:
+        described["revision"] = commit
+    folder = Path(name)
+    if folder.is_dir():
+        described["name"] = folder.resolve().name  # the path is this machine's business
+        digest = hashlib.sha256()
+        for path in sorted(folder.glob("*.safetensors")):
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        described["weights_sha256"] = digest.hexdigest()
+    return described
