@@ -21,8 +21,8 @@ Configurations
     composed   reference_id, target_id, caption, reference_title, target_title, and every other key of the line.
                Ids only: photos are those of "products", stored once.
 
-Quirks: ids are unique inside a split; titles need not be. A caption whose products are not in the catalogue is an error.
-Parquet files without photos are left out with a warning.
+Quirks: ids are unique inside a split; titles need not be. A caption whose products are not in the catalogue is an
+error. Parquet files without photos next to others with photos are left out (logged).
 """
 
 from __future__ import annotations
@@ -42,7 +42,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_scripts.source_files import as_id, content_hash, first_few, repeated, settle_images, shards_of
+from data_scripts.source_files import (
+    as_id,
+    check_image_options,
+    content_hash,
+    first_few,
+    repeated,
+    report_missing,
+    rows_left_out,
+    settle_images,
+    shards_of,
+    split_generators,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -85,45 +96,267 @@ class Catalogue(datasets.GeneratorBasedBuilder):
         root = Path(data_dir).resolve()
         if hash is None:
             files = [file for pattern in ("*.parquet", "products*", "composed_*") for file in root.glob(pattern)]
-            hash = content_hash(files, [root / "images"], [__file__])
+            folders = [root, *(folder for folder in root.iterdir() if folder.is_dir())]
+            hash = content_hash(files, folders, [__file__])
         super().__init__(data_dir=str(root), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
         root, text = Path(self.config.data_dir), datasets.Value("string")
+        files = files_of(root, self.config)
         if self.config.name == "composed":
-            files = splits_asked(composed_files(root), self.config.splits, "composed_<split>.jsonl", root)
-            keys = (key for file in files.values() for _, line in read_lines(file) for key in line)
-            features = dict.fromkeys((*COMPOSED_COLUMNS, *other_keys(keys)), text)
+            keys = dict.fromkeys(
+                k for paths in files.values() for path in paths for _, row in read_rows(path) for k in row
+            )
+            others = [k for k in keys if k not in (*COMPOSED_COLUMNS, "reference", "target")]
+            features = dict.fromkeys((*COMPOSED_COLUMNS, *others), text)
         else:
-            files = splits_asked(product_files(root), self.config.splits, "products", root)
-            names = dict.fromkeys(name for paths in files.values() for path in paths for name in columns_of(path))
-            others = [n for n in names if n not in (*special_columns(list(names)), "image", "split")]
-            features = {"product_id": text, "title": text, "image": datasets.Image()} | dict.fromkeys(others, text)
+            features = {"product_id": text, "title": text, "image": datasets.Image()}
+            for path in (path for paths in files.values() for path in paths):
+                used = (*id_and_title(path), "image")
+                features |= {name: text for name in columns_of(path) if name not in used and name not in features}
         return datasets.DatasetInfo(
             description=f"Catalogue {root.name}, {self.config.name}.", features=datasets.Features(features)
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         root, config = Path(self.config.data_dir), self.config
+        check_image_options(config.images, config.missing)
+        files = files_of(root, config)
         if config.name == "composed":
-            files = splits_asked(composed_files(root), config.splits, "composed_<split>.jsonl", root)
-            shards = {split: shards_of(read_composed(root, split, file)) for split, file in files.items()}
-            return [datasets.SplitGenerator(split, gen_kwargs={"shards": s}) for split, s in shards.items()]
+            shards = {split: shards_of(read_composed(root, split, paths)) for split, paths in files.items()}
+            return split_generators(shards, root)
 
-        files = splits_asked(product_files(root), config.splits, "products", root)
         for split, paths in files.items():
-            if twice := repeated(i for path in paths for i in product_ids(path)):
-                raise ValueError(
-                    f"{first_few(paths)}: ids that occur twice in split {split}: {first_few(twice)}; keep one row of each"
-                )
+            refuse_repeated_ids(split, paths)
         report = os.path.join(self._cache_dir_root, f"missing-images-catalogue-{self.hash}.txt")
-        if any(path.suffix == ".parquet" for paths in files.values() for path in paths):
-            # Each photo is one unit: only its address is settled here, the bytes are read where rows are made.
-            rows = {split: [a for path in paths for a in photo_addresses(path)] for split, paths in files.items()}
+        if all(path.suffix == ".parquet" for paths in files.values() for path in paths):
+            lost, left_out = find_photo_gaps(files, config.missing, report) if config.images != "absent" else ([], "")
+            files |= dict.fromkeys(lost, [])
+            shards = {split: [group for path in paths for group in row_groups(path)] for split, paths in files.items()}
         else:
             rows = {split: [r for path in paths for r in read_products(root, path)] for split, paths in files.items()}
-        rows, left_out = settle_images(rows, ("image",), config.images, config.missing, report, IMAGE_REMEDY)
+            rows, left_out = settle_images(rows, ("image",), config.images, config.missing, report, IMAGE_REMEDY)
+            shards = {split: shards_of(r) for split, r in rows.items()}
         if left_out:
             logger.warning("%s: %s", root, left_out)
-            self.info.description += " " + left_out  # kept with the prepared copy, so that it can be said again
-        return [datasets.SplitGenerator(split, gen_kwargs={"shards": shards_of(r)}) for split, r in rows.items()]
+            self.info.description = f"{self._info().description} {left_out}"  # said again when found prepared
+        return split_generators(shards, root)
+
+    def _generate_examples(self, shards: list[Any]) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+        for number, shard in enumerate(shards):
+            rows = read_row_group(*shard, self.config.images) if isinstance(shard, tuple) else shard
+            for position, row in enumerate(rows):
+                yield (number, position), dict.fromkeys(self.info.features) | row
+
+
+# Which files there are
+
+
+def files_of(root: Path, config: CatalogueConfig) -> dict[str, list[Path]]:
+    """Split -> files, for the splits asked for.
+
+    Raises:
+        FileNotFoundError: a split, or every file, is missing.
+        ValueError: products come in two forms at once, or a file name does not make a split name.
+    """
+    kind = config.name
+    if kind == "composed":
+        files = sorted(root.glob("composed*.jsonl"))
+    else:
+        parquet = sorted(root.glob("*.parquet"))
+        with_photos = [file for file in parquet if "image" in columns_of(file)]
+        if with_photos and len(with_photos) < len(parquet):
+            without = [file.name for file in parquet if file not in with_photos]
+            logger.info("%s: left out, they hold no photos: %s", root, first_few(without))
+        rows = sorted(file for file in root.glob("products*") if file.suffix in (".jsonl", ".csv"))
+        if parquet and rows:
+            raise ValueError(f"{root}: products in two forms ({parquet[0].name}, {rows[0].name}); keep one. {REMEDY}")
+        files = with_photos or parquet or rows
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        name = re.sub(rf"^{kind}[-_]?", "", re.sub(r"-\d+(-of-\d+)?$", "", file.stem)) or "train"
+        if not re.fullmatch(r"\w+", name) or name == "all":
+            raise ValueError(f"{file}: {name!r} cannot be the name of a split; rename the file, for instance train.*")
+        splits.setdefault(name, []).append(file)
+    asked = (config.splits,) if isinstance(config.splits, str) else config.splits or tuple(splits)
+    if not splits or not set(asked) <= set(splits):
+        wanted = [s for s in asked if s not in splits] or ["any split"]
+        raise FileNotFoundError(f"no {kind} files for {first_few(wanted)} in {root} (there: {list(splits)}). {REMEDY}")
+    return {split: splits[split] for split in asked}
+
+
+def read_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number (from 1) and content of every row of a .jsonl or .csv file.
+
+    Raises:
+        ValueError: a line is not a JSON object, or a CSV row has more or fewer fields than the header.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            if file.suffix == ".csv":
+                reader = csv.DictReader(lines)
+                for row in reader:
+                    if None in row or None in row.values():
+                        raise ValueError(f"{file}, line {reader.line_num}: expected {len(reader.fieldnames)} fields")
+                    yield reader.line_num, row
+                return
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    try:
+                        row = json.loads(line.rstrip())
+                    except json.JSONDecodeError as error:
+                        message = f"{file}, line {number}, column {error.colno}: not valid JSON ({error.msg})"
+                        raise ValueError(f"{message}; each line holds one object") from error
+                    if not isinstance(row, dict):
+                        raise ValueError(f"{file}, line {number}: expected a JSON object, got {line.strip()[:80]}")
+                    yield number, row
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 text at byte {error.start}; save the file as UTF-8") from error
+
+
+def columns_of(file: Path) -> list[str]:
+    """Column names of a product file: Parquet schema, or the union over its rows."""
+    if file.suffix == ".parquet":
+        try:
+            return pq.read_schema(file).names
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{file}: not a readable Parquet file ({error}); copy it again") from error
+    return list(dict.fromkeys(key for _, row in read_rows(file) for key in row))
+
+
+def id_and_title(file: Path) -> tuple[str, str | None]:
+    """Which columns of a file hold the id and the title (None: there are no titles)."""
+    names = columns_of(file)
+    ids = [c for c in ID_COLUMNS if c in names]
+    if not ids:
+        raise ValueError(f"{file}: expected an id column, one of {ID_COLUMNS}, got {names}; rename the id column")
+    return ids[0], next((c for c in TITLE_COLUMNS if c in names), None)
+
+
+def product_ids(file: Path) -> list[str]:
+    """The ids of one product file, in its order."""
+    column, _ = id_and_title(file)
+    if file.suffix == ".parquet":
+        values = enumerate(pq.read_table(file, columns=[column])[column].to_pylist())
+        return [as_id(value, f"{file}, row {row} (from 0)") for row, value in values]
+    return [as_id(row.get(column), f"{file}, line {number}, {column}") for number, row in read_rows(file)]
+
+
+def refuse_repeated_ids(split: str, files: list[Path]) -> None:
+    if twice := repeated(i for file in files for i in product_ids(file)):
+        raise ValueError(f"{first_few(files)}: ids twice in split {split}: {first_few(twice)}; keep one row of each")
+
+
+# Rows
+
+
+def as_text(value: Any) -> str | None:
+    """Other columns are strings, so that files of any schema join: numbers, lists and objects become JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | int | float | list | dict) else str(value)
+
+
+def product(row: dict[str, Any], columns: tuple[str, str | None], image: Any, where: str) -> dict[str, Any]:
+    """One row of "products"."""
+    id_column, title_column = columns
+    others = {k: as_text(v) for k, v in row.items() if k not in (*columns, "image")}
+    title = None if title_column is None else as_text(row.get(title_column))
+    return others | {"product_id": as_id(row.get(id_column), where), "title": title, "image": image}
+
+
+def read_products(root: Path, file: Path) -> list[dict[str, Any]]:
+    """The products of a .jsonl or .csv file with the paths of their photos."""
+    columns, products = id_and_title(file), []
+    stems = {}
+    if (root / "images").is_dir():
+        names = sorted(os.listdir(root / "images"), key=lambda name: name.endswith(".jpg"))  # .jpg wins
+        stems = {os.path.splitext(name)[0]: name for name in names}
+    for number, row in read_rows(file):
+        where = f"{file}, line {number}"
+        name = row.get("image") or None
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"{where}: expected the path of a photo in image, got {name!r}; correct this row")
+        if name is None:
+            identity = as_id(row.get(columns[0]), where)
+            path = root / "images" / stems.get(identity, f"{identity}.jpg")
+        else:
+            path = root / name if (root / name).exists() else root / "images" / name
+        products.append(product(row, columns, str(path), where))
+    return products
+
+
+def row_groups(file: Path) -> list[tuple[str, int]]:
+    """The pieces in which a Parquet file is read."""
+    return [(str(file), group) for group in range(pq.ParquetFile(file).num_row_groups)]
+
+
+def read_row_group(file: str, group: int, images: str) -> Iterator[dict[str, Any]]:
+    """Products of one piece of a Parquet file; those without a photo are left out unless images are "absent"."""
+    path = Path(file)
+    columns = id_and_title(path)
+    names = [name for name in columns_of(path) if name != "image" or images != "absent"]
+    for row in pq.ParquetFile(path).read_row_group(group, columns=names).to_pylist():
+        photo = row.get("image")
+        if images == "absent":
+            yield product(row, columns, None, file)
+        elif photo is not None and photo["bytes"]:
+            yield product(row, columns, photo, file)
+
+
+def find_photo_gaps(files: dict[str, list[Path]], missing: str, report: str) -> tuple[list[str], str]:
+    """Report products of Parquet files whose photo is null or has zero bytes, as one list.
+
+    Returns:
+        The splits in which no product has a photo, and `rows_left_out` ("" when nothing is missing).
+    """
+    gone, counts = [], {}
+    for split, paths in files.items():
+        total, lost = 0, 0
+        for path in paths:
+            ids = product_ids(path)
+            gaps = list(range(len(ids)))
+            if "image" in columns_of(path):
+                photos = pq.read_table(path, columns=["image"])["image"]
+                if not pa.types.is_struct(photos.type) or photos.type.get_field_index("bytes") < 0:
+                    raise ValueError(f"{path}: expected photos as a column image of {{bytes, path}}, got {photos.type}")
+                sizes = pc.binary_length(pc.struct_field(photos, "bytes"))
+                gaps = pc.indices_nonzero(pc.equal(pc.fill_null(sizes, 0), 0)).to_pylist()
+            gone += [f"{path}, row {row} (from 0), {ids[row]}" for row in gaps]
+            total, lost = total + len(ids), lost + len(gaps)
+        counts[split] = (lost, total)
+    if not gone:
+        return [], ""
+    report_missing(gone, sum(total for _, total in counts.values()), missing, report, IMAGE_REMEDY)
+    return [split for split, (lost, total) in counts.items() if lost == total], rows_left_out(counts)
+
+
+def read_composed(root: Path, split: str, files: list[Path]) -> list[dict[str, Any]]:
+    """Relative captions of one split; both products must be in the catalogue (in that split, when it is there).
+
+    Raises:
+        FileNotFoundError, ValueError: there are no products, a row is malformed, or it names unknown products.
+    """
+    products = files_of(root, CatalogueConfig(name="products"))
+    known = {i for s in ([split] if split in products else products) for file in products[s] for i in product_ids(file)}
+    rows, strangers = [], []
+    for file in files:
+        for number, line in read_rows(file):
+            where = f"{file}, line {number}"
+            if not isinstance(line.get("caption"), str):
+                raise ValueError(f"{where}: expected a text in caption, got {line.get('caption')!r}; correct this row")
+            target = line.get("target", line.get("target_id"))
+            if target is None and not split.startswith("test"):
+                raise ValueError(f"{where}: no target; only test splits may leave it out")
+            ids = {
+                "reference_id": as_id(line.get("reference", line.get("reference_id")), f"{where}, reference"),
+                "target_id": None if target is None else as_id(target, f"{where}, target"),
+            }
+            strangers += [f"line {number}: {i}" for i in ids.values() if i is not None and i not in known]
+            rows.append({k: as_text(v) for k, v in line.items() if k not in ("reference", "target")} | ids)
+    if strangers:
+        raise ValueError(
+            f"{first_few(files)}: {len(strangers):,} products are not in the catalogue: {first_few(strangers)}. "
+            f"Add them to the products of split {split}, or take the caption file of another split away."
+        )
+    return rows

@@ -44,6 +44,7 @@ from data_scripts.source_files import (
     repeated,
     settle_images,
     shards_of,
+    split_generators,
 )
 
 logger = logging.getLogger(__name__)
@@ -133,8 +134,8 @@ class Cirr(datasets.GeneratorBasedBuilder):
         rows, left_out = settle_images(rows, columns, config.images, config.missing, report, IMAGE_REMEDY)
         if left_out:
             logger.warning("%s: %s", annotations, left_out)
-            self.info.description += " " + left_out  # kept with the prepared copy, so that it can be said again
-        return [datasets.SplitGenerator(split, gen_kwargs={"shards": shards_of(r)}) for split, r in rows.items()]
+            self.info.description = f"{self._info().description} {left_out}"  # said again when found prepared
+        return split_generators({split: shards_of(r) for split, r in rows.items()}, annotations)
 
     def _generate_examples(
         self, shards: list[list[dict[str, Any]]]
@@ -197,8 +198,9 @@ def read_split_file(annotations: Path, split: str) -> dict[str, str]:
     """
     file = split_file(annotations, split)
     entries = read_json(file, REMEDY, unique_keys=True)
-    if not isinstance(entries, dict):
-        raise ValueError(f"{file}: expected an object of image name -> path, got {type(entries).__name__}. {REMEDY}")
+    if not isinstance(entries, dict) or not entries:
+        got = "an empty one" if entries == {} else type(entries).__name__
+        raise ValueError(f"{file}: expected an object of image name -> path, got {got}. {REMEDY}")
     images = {}
     for row, (name, relative) in enumerate(entries.items()):
         where = f"{file}, entry {row} (from 0)"
@@ -221,8 +223,9 @@ def read_triplets(annotations: Path, split: str, images: dict[str, str]) -> list
     """
     file = caption_file(annotations, split)
     entries = read_json(file, REMEDY)
-    if not isinstance(entries, list):
-        raise ValueError(f"{file}: expected a list of queries, got {type(entries).__name__}. {REMEDY}")
+    if not isinstance(entries, list) or not entries:
+        got = "an empty list" if entries == [] else type(entries).__name__
+        raise ValueError(f"{file}: expected a list of queries, got {got}. {REMEDY}")
     triplets = [read_query(entry, f"{file}, row {row} (from 0)", split) for row, entry in enumerate(entries)]
     if twice := repeated(t["pairid"] for t in triplets):
         raise ValueError(f"{file}: pairids occur twice: {first_few(twice)}; keep one row of each")

@@ -49,6 +49,7 @@ from data_scripts.source_files import (
     repeated,
     settle_images,
     shards_of,
+    split_generators,
 )
 
 logger = logging.getLogger(__name__)
@@ -176,8 +177,8 @@ class FashionIQ(datasets.GeneratorBasedBuilder):
         rows, left_out = settle_images(rows, columns, config.images, config.missing, report, IMAGE_REMEDY)
         if left_out:
             logger.warning("%s: %s", root, left_out)
-            self.info.description += " " + left_out  # kept with the prepared copy, so that it can be said again
-        return [datasets.SplitGenerator(split, gen_kwargs={"shards": shards_of(r)}) for split, r in rows.items()]
+            self.info.description = f"{self._info().description} {left_out}"  # said again when found prepared
+        return split_generators({split: shards_of(r) for split, r in rows.items()}, root)
 
     def _generate_examples(
         self, shards: list[list[dict[str, Any]]]
@@ -244,8 +245,9 @@ def read_split_file(root: Path, category: str, split: str) -> list[str]:
     """
     file = split_file(root, category, split)
     entries = read_json(file, REMEDY)
-    if not isinstance(entries, list):
-        raise ValueError(f"{file}: expected a list of image ids, got {type(entries).__name__}. {REMEDY}")
+    if not isinstance(entries, list) or not entries:
+        got = "an empty list" if entries == [] else type(entries).__name__
+        raise ValueError(f"{file}: expected a list of image ids, got {got}. {REMEDY}")
     ids = [as_id(entry, f"{file}, row {row} (from 0)") for row, entry in enumerate(entries)]
     if twice := repeated(ids):
         raise ValueError(f"{file}: {len(twice):,} ids are listed twice: {first_few(twice)}; keep one of each")
@@ -264,8 +266,9 @@ def read_triplets(root: Path, category: str, split: str, ids: list[str]) -> list
     """
     file = caption_file(root, category, split)
     entries = read_json(file, REMEDY)
-    if not isinstance(entries, list):
-        raise ValueError(f"{file}: expected a list of triplets, got {type(entries).__name__}. {REMEDY}")
+    if not isinstance(entries, list) or not entries:
+        got = "an empty list" if entries == [] else type(entries).__name__
+        raise ValueError(f"{file}: expected a list of triplets, got {got}. {REMEDY}")
     triplets = []
     for row, entry in enumerate(entries):
         where = f"{file}, row {row} (from 0)"

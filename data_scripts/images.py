@@ -95,31 +95,34 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     return image
 
 
-def check_images(sources: Iterable[str | os.PathLike], workers: int = 8) -> list[tuple[str, str]]:
-    """Decode every file and list those that cannot be used, in the order given.
+def check_images(sources: Iterable[ImageSource], workers: int = 8) -> list[tuple[str, str]]:
+    """Decode every image and list those that cannot be used, in the order given.
 
     Args:
-        sources: paths; each is decoded once per mention.
+        sources: paths, or `{"path", "bytes"}`; each is decoded once per mention.
         workers: threads. Pillow decodes outside the interpreter lock, so they run side by side.
 
     Returns:
-        (path, problem) for each bad file; empty when all is well. A progress bar is shown from 1,000 files on.
+        (path, problem) for each bad one; empty when all is well. A progress bar is shown from 1,000 images on.
     """
-    paths = [os.fspath(s) for s in sources]
+    sources = list(sources)
     problems: list[tuple[str, str]] = []
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(paths), unit=" images", disable=len(paths) < 1000) as bar:
-        rest = iter(paths)
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=len(sources), unit=" images", disable=len(sources) < 1000) as bar,
+    ):
+        rest = iter(sources)
         while block := list(islice(rest, 4096)):  # so that a million files do not queue at once
-            for path, problem in zip(block, pool.map(_problem, block), strict=True):
+            for source, problem in zip(block, pool.map(_problem, block), strict=True):
                 if problem:
-                    problems.append((path, problem))
+                    problems.append((str(source.get("path") if isinstance(source, dict) else source), problem))
                 bar.update()
     return problems
 
 
-def _problem(path: str) -> str | None:
+def _problem(source: ImageSource) -> str | None:
     try:
-        open_image(path).close()
+        open_image(source).close()
     except (ValueError, OSError) as error:
         return str(error)
     return None

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
+
 logger = logging.getLogger(__name__)
 
 ROWS_PER_SHARD = 128  # small enough that several processes share the work
@@ -86,8 +88,23 @@ def first_few(values: Sequence[Any], count: int = 10) -> str:
 
 
 def shards_of(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Consecutive slices of `rows`: the list that `num_proc` and streaming split. Never empty."""
-    return [rows[i : i + ROWS_PER_SHARD] for i in range(0, max(len(rows), 1), ROWS_PER_SHARD)]
+    """Consecutive slices of `rows`: the list that `num_proc` and streaming split."""
+    return [rows[i : i + ROWS_PER_SHARD] for i in range(0, len(rows), ROWS_PER_SHARD)]
+
+
+def split_generators(shards: dict[str, list[Any]], where: str | os.PathLike) -> list[datasets.SplitGenerator]:
+    """One generator per split. A split that lost every row goes, since `datasets` cannot hold an empty one.
+
+    Raises:
+        ValueError: no split has rows.
+    """
+    if not any(shards.values()):
+        raise ValueError(
+            f"{where}: no rows are left in any split ({', '.join(shards)}); check that the images are there"
+        )
+    for split in (split for split, pieces in shards.items() if not pieces):
+        logger.warning("%s: split %s has no rows and is left out", where, split)
+    return [datasets.SplitGenerator(split, gen_kwargs={"shards": s}) for split, s in shards.items() if s]
 
 
 def content_hash(files: Iterable[Path], image_folders: Iterable[Path], sources: Iterable[str]) -> str:
@@ -146,32 +163,47 @@ def settle_images(
         remedy: what to do; part of the message.
 
     Returns:
-        The rows to use, and a sentence with the counts of rows left out ("" when none).
+        The rows to use, and `rows_left_out` ("" when nothing is missing).
 
     Raises:
         FileNotFoundError: images are missing and `missing` is "error".
         ValueError: an option has another value.
     """
-    if images not in ("required", "absent"):
-        raise ValueError(f'images must be "required" or "absent", got {images!r}')
-    if missing not in ("error", "skip"):
-        raise ValueError(f'missing must be "error" or "skip", got {missing!r}')
+    check_image_options(images, missing)
     if images == "absent":
         return {split: [row | dict.fromkeys(columns) for row in kept] for split, kept in rows.items()}, ""
-
     wanted = dict.fromkeys(row[c] for kept in rows.values() for row in kept for c in columns if row[c] is not None)
     gone = find_missing(wanted)
     if not gone:
         return rows, ""
-    os.makedirs(os.path.dirname(report_file), exist_ok=True)
-    Path(report_file).write_text("\n".join(gone) + "\n", encoding="utf-8")
-    found = f"{len(gone):,} of {len(wanted):,} images are missing: {first_few(gone)}. Full list: {report_file}"
-    if missing == "error":
-        raise FileNotFoundError(
-            f'{found}. {remedy} To leave out the rows that need them, pass missing="skip"; '
-            'to use the annotations alone, images="absent".'
-        )
+    report_missing(gone, len(wanted), missing, report_file, remedy)
     lost = set(gone)
     kept = {split: [r for r in all_rows if not any(r[c] in lost for c in columns)] for split, all_rows in rows.items()}
-    dropped = ", ".join(f"{split} {len(rows[split]) - len(kept[split]):,} of {len(rows[split]):,}" for split in rows)
-    return kept, f"{found}. Rows left out: {dropped}."
+    return kept, rows_left_out({split: (len(rows[split]) - len(kept[split]), len(rows[split])) for split in rows})
+
+
+def check_image_options(images: str, missing: str) -> None:
+    """Raise ValueError for a value that the options `images` and `missing` do not know."""
+    if images not in ("required", "absent"):
+        raise ValueError(f'images must be "required" or "absent", got {images!r}')
+    if missing not in ("error", "skip"):
+        raise ValueError(f'missing must be "error" or "skip", got {missing!r}')
+
+
+def report_missing(gone: Sequence[str], total: int, missing: str, report_file: str, remedy: str) -> None:
+    """Write the full list of missing images and raise it as one error, or log it when `missing` is "skip"."""
+    os.makedirs(os.path.dirname(report_file), exist_ok=True)
+    Path(report_file).write_text("\n".join(gone) + "\n", encoding="utf-8")
+    found = f"{len(gone):,} of {total:,} images are missing: {first_few(gone)}. Full list: {report_file}."
+    if missing == "error":
+        raise FileNotFoundError(
+            f'{found} {remedy} To leave out the rows that need them, pass missing="skip"; '
+            'to use the annotations alone, images="absent".'
+        )
+    logger.warning("%s", found)
+
+
+def rows_left_out(counts: dict[str, tuple[int, int]]) -> str:
+    """The sentence that a prepared copy keeps in its description; counts are split -> (left out, all)."""
+    listed = ", ".join(f"{split} {lost:,} of {total:,}" for split, (lost, total) in counts.items())
+    return f"Rows left out because images are missing: {listed}."

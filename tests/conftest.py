@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# So that a failing assert in a helper shows its values as one in a test does.
+pytest.register_assert_rewrite("tests.contract")
+
 GOLDEN = Path(__file__).parent / "golden"
 
 # The tests never need the network: a missing file must be an error, not a download.

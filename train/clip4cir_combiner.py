@@ -37,7 +37,10 @@ class CombinerArguments:
     logit_scale: float = argument(100.0, "constant that multiplies the cosines", above=0)
     label_smoothing: float = argument(0.0, "label smoothing of the loss", minimum=0, maximum=0.99)
     gallery_negatives: int = argument(
-        0, "further training pictures, drawn anew for every step, that are wrong answers too (bank only)", minimum=0
+        0, "training pictures, drawn anew for every step and process, that are answers too (bank only)", minimum=0
+    )
+    leave_out_reference: bool = argument(
+        False, "with --gallery_negatives, leave a query's own reference out: for protocols that remove it from the ranking"
     )
     official_false_negatives: bool = argument(
         False, "as the original, count another query's equal target as a wrong answer"
@@ -47,11 +50,21 @@ class CombinerArguments:
     clip_batch_size: int = argument(32, "pictures per call of the frozen encoders", minimum=1)
     bank: str | None = argument(None, "folder of the feature bank; default: inside --output_dir")
     validation_frequency: int = argument(3, "validate every so many epochs", minimum=1)
-    save_training: bool = argument(True, "save models at all")
-    save_best: bool = argument(True, "keep the best model only, not every validated one")
+    save: Literal["best", "last", "every", "none"] = argument(
+        "best", "which models to keep: the best by --best_metrics, the last, every validated one, or none"
+    )
     best_metrics: list[str] = argument(
         [], "figures to choose the best model by, one folder each; default: the data set's as in the original"
     )
+
+
+    def __post_init__(self) -> None:
+        if self.gallery_negatives and self.online:
+            raise ValueError("--gallery_negatives come from the feature bank; leave out --online")
+        if self.gallery_negatives and (self.label_smoothing or self.official_half_precision_logits):
+            raise ValueError("--gallery_negatives goes with neither --label_smoothing nor half-precision logits")
+        if self.leave_out_reference and not self.gallery_negatives:
+            raise ValueError("--leave_out_reference goes with --gallery_negatives")
 
 
 def add_combiner(model: Any, arguments: CombinerArguments) -> Any:
@@ -87,36 +100,42 @@ def make_optimizer(model: Any, arguments: CombinerArguments) -> Any:
     return torch.optim.Adam(trained, lr=arguments.learning_rate)
 
 
-def stage2_loss(model: Any, arguments: CombinerArguments, batch: dict[str, Any]) -> Any:
+def stage2_loss(combiner: Any, arguments: CombinerArguments, batch: dict[str, Any]) -> Any:
     """Loss of a batch of raw features, negatives from all processes.
 
     Args:
+        combiner: the Combiner, wrapped by DDP or not: the only part that trains, so the only part that is wrapped and
+            that checkpoints hold.
         batch: image_features, text_features, target_features (rows, dim), target_group (rows,), and optionally
-            gallery_features (m, dim) with gallery_group (m,).
+            gallery_features (m, dim) with gallery_group (m,) and the image numbers gallery_image (m,),
+            reference_image and target_image (rows,).
     """
+    import torch
     from torch.nn import functional as F
 
+    from train.engine.gather import gather_rows_no_grad
     from train.engine.losses import query_target_loss
+    from train.engine.matching_loss import matching_loss
 
-    output = model(
-        image_features=batch["image_features"],
-        text_features=batch["text_features"],
-        target_features=batch["target_features"],
-    )
-    ids = None if arguments.official_false_negatives else batch["target_group"]
-    extra = {}
-    if "gallery_features" in batch:
-        extra["extra_negatives"] = F.normalize(batch["gallery_features"], dim=-1)
-        extra["extra_ids"] = None if ids is None else batch["gallery_group"]
-    return query_target_loss(
-        output.query_embeds,
-        output.target_embeds,
-        arguments.logit_scale,
-        target_ids=ids,
-        label_smoothing=arguments.label_smoothing,
-        half_precision_logits=arguments.official_half_precision_logits,
-        **extra,
-    )
+    query_embeds = combiner(batch["image_features"], batch["text_features"])
+    target_embeds = F.normalize(batch["target_features"], dim=-1)
+    if "gallery_features" not in batch:
+        return query_target_loss(
+            query_embeds,
+            target_embeds,
+            arguments.logit_scale,
+            target_ids=None if arguments.official_false_negatives else batch["target_group"],
+            label_smoothing=arguments.label_smoothing,
+            half_precision_logits=arguments.official_half_precision_logits,
+        )
+    gallery = F.normalize(batch["gallery_features"], dim=-1)
+    columns = gather_rows_no_grad(torch.cat([target_embeds, gallery]))  # frozen features: no gradient to keep
+    column_group = gather_rows_no_grad(torch.cat([batch["target_group"], batch["gallery_group"]]))
+    column_image = gather_rows_no_grad(torch.cat([batch["target_image"], batch["gallery_image"]]))
+    own = batch["reference_image"][:, None] == column_image
+    positive = (batch["target_group"][:, None] == column_group) & ~own
+    ignored = own if arguments.leave_out_reference else torch.zeros_like(own)
+    return matching_loss(query_embeds, columns, positive, ignored, arguments.logit_scale)
 
 
 class BankCollate:
@@ -124,6 +143,7 @@ class BankCollate:
 
     def __init__(self, bank: Any, group_number: dict[str, int], gallery_negatives: int, seed: int) -> None:
         self.bank, self.group_number, self.seed = bank, group_number, seed
+        self.image_number = {image: number for number, image in enumerate(bank.image_ids)}
         self.gallery_negatives = min(gallery_negatives, len(bank.image_ids))
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -131,18 +151,22 @@ class BankCollate:
 
         from train.engine.batches import row_generator
 
+        references, targets = [r["reference_id"] for r in rows], [r["target_id"] for r in rows]
         batch = {
-            "image_features": self.bank.images([r["reference_id"] for r in rows]),
+            "image_features": self.bank.images(references),
             "text_features": self.bank.texts([r["row"] for r in rows], [r["form"] for r in rows]),
-            "target_features": self.bank.images([r["target_id"] for r in rows]),
+            "target_features": self.bank.images(targets),
             "target_group": torch.tensor([r["group"] for r in rows]),
         }
         if self.gallery_negatives:
             draw = row_generator(self.seed + 1, rows[0]["epoch"], rows[0]["row"])
-            chosen = torch.randperm(len(self.bank.image_ids), generator=draw)[: self.gallery_negatives].tolist()
-            ids = [self.bank.image_ids[i] for i in chosen]
+            chosen = torch.randperm(len(self.bank.image_ids), generator=draw)[: self.gallery_negatives]
+            ids = [self.bank.image_ids[i] for i in chosen.tolist()]
             batch["gallery_features"] = self.bank.images(ids)
             batch["gallery_group"] = torch.tensor([self.group_number[i] for i in ids])
+            batch["gallery_image"] = chosen
+            batch["reference_image"] = torch.tensor([self.image_number[i] for i in references])
+            batch["target_image"] = torch.tensor([self.image_number[i] for i in targets])
         return batch
 
 
@@ -201,7 +225,7 @@ def main() -> None:
 
     with Run(run_arguments, backbone, data, training) as run:
         accelerator = run.accelerator
-        triplets = load_triplets(data, data.train_split)
+        triplets = load_triplets(data, data.train_split, gallery=training.gallery_negatives > 0)
         forms = [caption_texts(captions) for captions in triplets.captions]
         model, processor = starting_model(backbone, [text for texts in forms for text in texts])
         model = add_combiner(model, training).to(accelerator.device).eval()
@@ -225,26 +249,21 @@ def main() -> None:
         optimizer = make_optimizer(model, training)
         steps = training.epochs * max(1, len(rows) // training.batch_size)
         scheduler = make_scheduler(optimizer, training.schedule, training.warmup_fraction, steps)
-        model, optimizer = accelerator.prepare(model, optimizer)
-        plain_model = accelerator.unwrap_model(model)
+        combiner, optimizer = accelerator.prepare(model.combiner, optimizer)
 
         def training_step(batch: dict[str, torch.Tensor]) -> torch.Tensor:
             batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
             if training.online:
-                batch = encode_online(plain_model, batch, training.clip_batch_size)
+                batch = encode_online(model, batch, training.clip_batch_size)
             with accelerator.autocast():  # reaches the logits only with --official_half_precision_logits
-                loss = stage2_loss(model, training, batch)
+                loss = stage2_loss(combiner, training, batch)
             accelerator.backward(loss)
             return loss.detach()
-
-        def train_mode() -> None:
-            plain_model.eval()
-            plain_model.combiner.train()
 
         best = tuple(training.best_metrics) or validation.default_best
         progress = fit(
             run,
-            model,
+            combiner,
             optimizer,
             scheduler,
             rows,
@@ -254,13 +273,13 @@ def main() -> None:
             Schedule(
                 training.epochs,
                 training.validation_frequency,
-                best if training.save_training else (),
-                save_every=training.save_training and not training.save_best,
+                best if training.save == "best" else (),
+                save_every=training.save == "every",
                 max_grad_norm=training.max_grad_norm,
             ),
-            validate=lambda: validation.figures(plain_model),
-            save_model=(lambda path: save_model(plain_model, processor, path)) if training.save_training else None,
-            before_epoch=train_mode,
+            validate=lambda: validation.figures(model),
+            save_model=None if training.save == "none" else lambda path: save_model(model, processor, path),
+            before_epoch=model.combiner.train,
         )
         summary = {"output_dir": str(run.folder), "steps": progress.step, **progress.best}
     if run.is_main:

@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +33,6 @@ PUBLISHED = (
 # A later push must not leave weights or code of an earlier one beside its own.
 REPLACED = ["*.safetensors", "*.safetensors.index.json", "*.py", ".eval_results/*"]
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack"}
-OWN_PACKAGES = ("modeling", "train", "data_scripts", "tests")
 
 
 @dataclass
@@ -262,12 +260,14 @@ def check_in_fresh_process(stage: Path, base_model: list[str]) -> dict[str, Any]
     """Load the folder as a Hub user would, and make features of one picture and one sentence.
 
     Returns:
-        class_name, model_type, kind, parameters, features (method -> shape), inputs (name -> shape), adapter_base.
+        class_name, model_type, kind, parameters, features (method -> shape), inputs (name -> shape).
 
     Raises:
         ValueError: an adapter whose base model is a folder of this machine, and no --base_model to put in its place.
         OSError: the process failed; carries its last lines.
     """
+    from train.engine.isolated import run_isolated
+
     base = None
     if is_adapter(stage):
         base = json.loads((stage / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
@@ -277,48 +277,11 @@ def check_in_fresh_process(stage: Path, base_model: list[str]) -> dict[str, Any]
                 "name it with --base_model org/name, or publish both as one model with --merge_adapter"
             )
         base = base or base_model[0]
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    with tempfile.TemporaryDirectory(prefix="publish-check-") as elsewhere:
-        # Fresh copies of the code: a cached module of an earlier save must not answer for this one.
-        kept["HF_MODULES_CACHE"] = str(Path(elsewhere) / "modules")
-        if base is None:
-            kept["HF_HUB_OFFLINE"] = "1"  # a whole model may need nothing that is not in its folder
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", _CHECK, json.dumps({"folder": str(stage), "base": base, "own": OWN_PACKAGES})],
-            cwd=elsewhere,
-            env=kept,
-            capture_output=True,
-            text=True,
-        )
-    if done.returncode != 0:
-        raise OSError(f"a fresh process could not use the model:\n{_last_lines(done.stderr)}")
-    return json.loads(done.stdout.splitlines()[-1])
+    # A whole model may need nothing that is not in its folder.
+    return run_isolated(_CHECK, {"folder": str(stage), "base": base}, offline=base is None)
 
 
-def _last_lines(text: str, count: int = 12) -> str:
-    return "\n".join(text.strip().splitlines()[-count:])
-
-
-# Runs in isolated mode (-I). An editable install still leads to the checkout, so the project's packages are blocked by
-# name, and the block is tried out before anything is loaded.
 _CHECK = """
-import importlib, json, sys
-
-task = json.loads(sys.argv[1])
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in task["own"]:
-            raise ModuleNotFoundError(f"{name} is blocked: a Hub user does not have it", name=name)
-
-sys.meta_path.insert(0, Blocked())
-for name in task["own"]:
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError:
-        continue
-    sys.exit(f"{name} can be imported, so this process proves nothing")
-
 import torch
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
@@ -362,11 +325,11 @@ print(json.dumps({
 
 def card_facts(arguments: PublishArguments, folder: Path, stage: Path, check: dict[str, Any]):
     """What the card says beside the figures, from the check, the run's arguments and the command line."""
-    from train.engine.cards import CardFacts
+    from train.engine.cards import CardFacts, origin_of
 
     saved = _beside(folder, "arguments.json")
     training = json.loads(saved.read_text(encoding="utf-8")) if saved else None
-    bases = list(arguments.base_model)
+    bases = arguments.base_model or start_weights(training)
     if is_adapter(stage) and not bases:
         bases = [json.loads((stage / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]]
     if arguments.notes is not None and not Path(arguments.notes).is_file():
@@ -381,8 +344,24 @@ def card_facts(arguments: PublishArguments, folder: Path, stage: Path, check: di
         arguments=training,
         adapter=is_adapter(stage),
         notes=Path(arguments.notes).read_text(encoding="utf-8") if arguments.notes else "",
+        origin=origin_of(folder) if training is None else "",
         **check,
     )
+
+
+def start_weights(training: dict[str, Any] | None) -> list[str]:
+    """Hub ids of the weights that a run started from, through the runs before it as far as they are on this disk."""
+    from train.engine.clip4cir import HUB_BACKBONES
+
+    seen: set[str] = set()
+    while training and training.get("backbone") not in HUB_BACKBONES:
+        before = training.get("model")
+        if not before or before in seen:
+            return []
+        seen.add(before)
+        saved = _beside(Path(before), "arguments.json")
+        training = json.loads(saved.read_text(encoding="utf-8")) if saved else None
+    return [HUB_BACKBONES[training["backbone"]]] if training else []
 
 
 def write_card(folder: Path, facts: Any, results: list[dict[str, Any]]) -> None:

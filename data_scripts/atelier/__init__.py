@@ -5,9 +5,10 @@ every loader, program and protocol of the project runs on them as on the real da
 --help`` and the README of this folder.
 """
 
-from .build import WorldSettings, build_world
+from .build import build_world
 from .designs import DESIGN_SIZE, make_design, make_garment
 from .garment import Garment
+from .layouts import WorldSettings
 from .render import VIEWS, render
 
 __all__ = [

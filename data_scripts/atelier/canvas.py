@@ -1,11 +1,11 @@
 """Drawing: a scene of shapes in body units, and the canvas that paints it.
 
-Body units: a standing figure is 1000 high, x = 0 is its middle, y grows downwards. All painting is 8-bit integer work of
-Pillow on a supersampled canvas, so that the same scene gives the same pixels everywhere.
+Body units: a standing figure is 1000 high, x = 0 is its middle, y grows downwards. All painting is 8-bit integer work
+of Pillow on a supersampled canvas, so that the same scene gives the same pixels everywhere.
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -13,10 +13,10 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 
-_SHADE_GRID = 8  # shading is made on a grid this much coarser than the canvas: it is soft anyway
+SHADE_GRID = 8  # shading is made on a grid this much coarser than the canvas: it is soft anyway
 
 
-@lru_cache(maxsize=None)
+@cache
 def _spline_basis(steps: int) -> tuple[tuple[float, float, float, float], ...]:
     """Catmull-Rom weights of four control points at `steps` positions between the middle two."""
     rows = []
@@ -106,17 +106,20 @@ class Scene:
     is_garment: bool = True
 
     def part(self, points: list[Point], fill: str | Colour = "main", **options) -> None:
+        """A filled outline; options are the fields of `Shape`."""
         self.shapes.append(Shape("part", points, fill, garment=self.is_garment, **options))
 
     def line(self, points: list[Point], width: float = 3.0, tone: int = -45, fill: str | Colour = "main") -> None:
+        """A line; `tone` makes it darker or lighter than its fill."""
         self.shapes.append(Shape("line", points, fill, width, tone, garment=self.is_garment))
 
     def disc(self, centre: Point, radius: float, fill: str | Colour, tone: int = 0) -> None:
+        """A filled circle."""
         self.shapes.append(Shape("disc", [centre], fill, radius, tone, garment=self.is_garment))
 
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, top, right, bottom of the garment in body units."""
-        points = [p for s in self.shapes if s.garment and s.kind == "part" for p in s.points]
+        points = [p for s in self.shapes if s.garment and s.kind != "disc" for p in s.points]
         xs, ys = [p[0] for p in points], [p[1] for p in points]
         return min(xs), min(ys), max(xs), max(ys)
 
@@ -132,18 +135,16 @@ class Frame:
     lean: float = 0.0  # tangent of a small turn
 
     def pixel(self, x: float, y: float) -> tuple[int, int]:
+        """The pixel of one point."""
         return (
             int(np.floor(self.scale * (x - self.lean * y) + self.shift_x + 0.5)),
             int(np.floor(self.scale * (y + self.lean * x) + self.shift_y + 0.5)),
         )
 
     def pixels(self, points: list[Point]) -> list[tuple[int, int]]:
+        """The pixels of many points."""
         scale, lean, dx, dy = self.scale, self.lean, self.shift_x + 1000.5, self.shift_y + 1000.5
         return [(int(scale * (x - lean * y) + dx) - 1000, int(scale * (y + lean * x) + dy) - 1000) for x, y in points]
-
-    def unit(self, px: float, py: float) -> Point:
-        """Body units of a pixel, the turn ignored."""
-        return (px - self.shift_x) / self.scale, (py - self.shift_y) / self.scale
 
 
 def shifted(colour: Colour, tone: int) -> Colour:
@@ -189,6 +190,7 @@ class Canvas:
         self.line_width = max(1, round(size / 128))
 
     def paint(self, shape: Shape) -> None:
+        """Put one shape on top of what is there."""
         if shape.kind == "part":
             self._part(shape)
         elif shape.kind == "line":
@@ -205,7 +207,7 @@ class Canvas:
             self._coverage_pen.ellipse(box, fill=255)
 
     def _part(self, shape: Shape) -> None:
-        size, grid = self.frame.size, _SHADE_GRID
+        size, grid = self.frame.size, SHADE_GRID
         pixels = self.frame.pixels(shape.points)
         xs, ys = [p[0] for p in pixels], [p[1] for p in pixels]
         left, top = max(min(xs), 0) // grid * grid, max(min(ys), 0) // grid * grid
@@ -226,7 +228,9 @@ class Canvas:
             reach = max(shape.puff * self.frame.scale / grid, 0.6)
             wide = Image.new("L", (small.width + 8, small.height + 8))
             wide.paste(small, (4, 4))
-            wide = wide.filter(ImageFilter.BoxBlur(round(reach * 2) / 2)).crop((4, 4, 4 + small.width, 4 + small.height))
+            wide = wide.filter(ImageFilter.BoxBlur(round(reach * 2) / 2)).crop(
+                (4, 4, 4 + small.width, 4 + small.height)
+            )
             shade = wide.point(self._rounding)
             coarse = tuple(v // grid for v in box)
             shade = ImageChops.add(shade, self.folds.crop(coarse), 1, -128)

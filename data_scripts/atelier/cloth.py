@@ -10,7 +10,7 @@ from .canvas import Colour, Frame
 #: Size of a pattern's repeat in body units.
 _PITCH = {
     "horizontal stripes": 34.0, "vertical stripes": 30.0, "diagonal stripes": 34.0, "polka dots": 36.0, "gingham": 34.0,
-    "plaid": 62.0, "floral": 52.0, "zigzag": 40.0, "argyle": 56.0, "animal print": 44.0, "color block": 1000.0,
+    "plaid": 62.0, "floral": 52.0, "zigzag": 40.0, "argyle": 56.0, "animal print": 40.0, "color block": 1000.0,
 }  # fmt: skip
 
 
@@ -20,7 +20,14 @@ def _mix(first: Colour, second: Colour, share: int) -> Colour:
 
 
 def cloth(
-    pattern: str, first: Colour, second: Colour, frame: Frame, offset: tuple[float, float], split_at: float, zoom: float = 1.0
+    pattern: str,
+    first: Colour,
+    second: Colour,
+    frame: Frame,
+    offset: tuple[float, float],
+    split_at: float,
+    zoom: float = 1.0,
+    sideways: bool = False,
 ) -> Image.Image:
     """A canvas full of patterned cloth.
 
@@ -29,8 +36,9 @@ def cloth(
         first, second: ground and figure colour.
         frame: where body units fall; the pattern keeps its size on the body.
         offset: where the repeat starts, as fractions of it.
-        split_at: height in body units at which a colour block changes.
+        split_at: height in body units at which a colour block changes; a place across when `sideways`.
         zoom: larger repeats for accessories, which are shown closer.
+        sideways: a colour block changes from left to right (shoes) instead of from top to bottom.
     Returns:
         RGB picture of the frame's size.
     """
@@ -40,7 +48,10 @@ def cloth(
         return picture
     pen = ImageDraw.Draw(picture)
     if pattern == "color block":
-        pen.rectangle((0, int(frame.pixel(0, split_at)[1]), size, size), fill=second)
+        across, down = frame.pixel(split_at, 0)[0], frame.pixel(0, split_at)[1]
+        corner = (max(across, 0), 0) if sideways else (0, max(down, 0))
+        if max(corner) < size:
+            pen.rectangle((*corner, size, size), fill=second)
         return picture
     pitch = max(_PITCH[pattern] * zoom * frame.scale, 6.0)
     left = frame.shift_x % pitch + (offset[0] - 2) * pitch
@@ -126,7 +137,10 @@ def _floral(picture, pen, xs, ys, pitch, first, second) -> None:
         circle = _PENTAGON if turned == 0 else tuple((-y, x) for x, y in _PENTAGON)
         for dx, dy in circle:
             cx, cy = side / 2 + dx * petal, side / 2 + dy * petal
-            draw.ellipse((int(cx - petal * 0.82), int(cy - petal * 0.82), int(cx + petal * 0.82), int(cy + petal * 0.82)), fill=255)
+            draw.ellipse(
+                (int(cx - petal * 0.82), int(cy - petal * 0.82), int(cx + petal * 0.82), int(cy + petal * 0.82)),
+                fill=255,
+            )
         stamps.append(stamp)
     core = max(int(petal * 0.5), 1)
     for row, y in enumerate(ys):
@@ -147,7 +161,7 @@ def _zigzag(picture, pen, xs, ys, pitch, first, second) -> None:
     rise, wide = pitch * 0.42, pitch * 0.4
     for y in ys:
         upper = []
-        for k, x in enumerate(xs):
+        for x in xs:
             upper += [(int(x), int(y + rise)), (int(x + pitch / 2), int(y))]
         lower = [(x, int(v + wide)) for x, v in reversed(upper)]
         pen.polygon(upper + lower, fill=second)
@@ -169,22 +183,29 @@ def _argyle(picture, pen, xs, ys, pitch, first, second) -> None:
 
 
 def _animal(picture, pen, xs, ys, pitch, first, second) -> None:
-    core = _mix(first, second, 38)
+    """Leopard: a darker heart with a broken ring of blots, no two alike."""
+    core = _mix(first, second, 34)
     for row, y in enumerate(ys):
         for column, x in enumerate(xs):
             number = (row * 5 + column * 3) % 7
-            cx = int(x + (row % 2) * pitch / 2 + (number - 3) * pitch * 0.05)
-            cy = int(y + ((row + column * 2) % 5 - 2) * pitch * 0.06)
-            wide, tall = int(pitch * (0.24 + 0.025 * (number % 4))), int(pitch * (0.19 + 0.03 * (number % 3)))
-            pen.ellipse((cx - wide, cy - tall, cx + wide, cy + tall), fill=second)
-            pen.ellipse((cx - wide // 2, cy - tall // 2, cx + wide // 2, cy + tall // 2), fill=core)
-            gap = number * 51
-            pen.pieslice((cx - wide, cy - tall, cx + wide, cy + tall), gap, gap + 62, fill=first)
+            cx = x + (row % 2) * pitch / 2 + (number - 3) * pitch * 0.06
+            cy = y + ((row + column * 2) % 5 - 2) * pitch * 0.07
+            reach = pitch * (0.24 + 0.02 * (number % 4))
+            blot = pitch * (0.115 + 0.012 * (number % 3))
+            pen.ellipse((int(cx - reach), int(cy - reach * 0.8), int(cx + reach), int(cy + reach * 0.8)), fill=core)
+            for k, (dx, dy) in enumerate(_PENTAGON):
+                if k == number % 5:
+                    continue  # the ring is open somewhere
+                bx, by = cx + dx * reach, cy + dy * reach * 0.85
+                wide = blot * (1.25 if k % 2 else 0.95)
+                pen.ellipse((int(bx - wide), int(by - blot), int(bx + wide), int(by + blot)), fill=second)
 
 
 _PAINTERS = {
-    "horizontal stripes": _horizontal, "vertical stripes": _vertical, "diagonal stripes": _diagonal, "polka dots": _dots,
-    "gingham": _gingham, "plaid": _plaid, "floral": _floral, "zigzag": _zigzag, "argyle": _argyle, "animal print": _animal,
+    "horizontal stripes": _horizontal, "vertical stripes": _vertical, "diagonal stripes": _diagonal,
+    "polka dots": _dots,
+    "gingham": _gingham, "plaid": _plaid, "floral": _floral, "zigzag": _zigzag, "argyle": _argyle,
+    "animal print": _animal,
 }  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from .vocabulary import (
     SEASONS,
     SLEEVES,
     SUBCATEGORIES,
-    luminance,
 )
 
 #: Values on each axis of a design, garments per design, and per CIRR group (the last axis separates the groups).
@@ -26,14 +25,15 @@ DESIGN_SIZE = 18
 GROUP_SIZE = 6
 
 # One generator per (seed, stream, number): nothing depends on the order in which the world is made.
-DESIGN_STREAM, PAIR_STREAM, PICTURE_STREAM, GROUP_STREAM = 1, 2, 3, 4
+DESIGN_STREAM, PAIR_STREAM, PICTURE_STREAM, GROUP_STREAM, VIEW_STREAM = 1, 2, 3, 4, 5
 
 # Departments and splits follow fixed cycles, so that the smallest world has all of them and shares are exact.
 _LANES = ("dress", "shirt", "toptee", None, "dress", "toptee", "shirt")
-_SPLITS = ("train", "val", "train", "test", "train", "val", "train", "train", "val", "train")
+_SPLITS = ("train", "val", "test", "train", "val", "train", "train", "val", "train", "train")
 
 _BRANDS = (
-    "Marlowe", "Ostara", "Velline", "Corvane", "Lindqvale", "Tamsin Fog", "Halden", "Brisa", "Odalie", "Quillon", "Rue Nord",
+    "Marlowe", "Ostara", "Velline", "Corvane", "Lindqvale", "Tamsin Fog", "Halden", "Brisa", "Odalie", "Quillon",
+    "Rue Nord",
     "Pemberlane", "Sorrel", "Kestrin", "Avonlea Mill", "Novarre", "Fennick", "Juniper Row", "Castellane", "Ingram Yard",
 )  # fmt: skip
 _ID_LETTERS = "0123456789ABCDEFGHJKLMNPQRSTUVWX"
@@ -223,8 +223,3 @@ def make_design(seed: int, number: int) -> tuple[Garment, ...]:
 def make_garment(seed: int, index: int) -> Garment:
     """The garment at one position of the world, without making the others (but its design)."""
     return make_design(seed, index // DESIGN_SIZE)[index % DESIGN_SIZE]
-
-
-def is_darker(first: str, second: str, by: int = 45) -> bool:
-    """Whether the first named colour is clearly darker than the second."""
-    return luminance(second) - luminance(first) >= by

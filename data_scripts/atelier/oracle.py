@@ -5,8 +5,8 @@ It also answers with half of the query only, which shows that neither half is en
 
 from collections.abc import Sequence
 
-from .captions import Statement
 from .garment import Garment
+from .phrases import Statement
 from .vocabulary import VISIBLE
 
 

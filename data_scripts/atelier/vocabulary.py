@@ -166,7 +166,8 @@ SUBCATEGORIES: dict[str, SubCategory] = {
         # ---- FashionIQ "dress"
         SubCategory("sheath dress", "dress", {
             "pattern": _BOLD + ("color block", "horizontal stripes"), "fabric": ("cotton", "wool", "satin"),
-            "sleeve": _ANY_SLEEVE, "sleeve_style": ("regular",), "neckline": ("crew", "v-neck", "scoop", "square", "boat"),
+            "sleeve": _ANY_SLEEVE, "sleeve_style": ("regular",),
+            "neckline": ("crew", "v-neck", "scoop", "square", "boat"),
             "length": ("thigh", "knee", "midi"), "fit": ("slim", "regular"), "closure": ("none", "zip"),
             "detail": ("none", "belt"),
         }, 3, ("business", "classic", "party"), silhouette="sheath"),
@@ -207,7 +208,8 @@ SUBCATEGORIES: dict[str, SubCategory] = {
         }, 1, ("casual", "romantic"), silhouette="a-line"),
         SubCategory("pleated skirt", "skirt", {
             "pattern": ("solid", "plaid", "floral", "color block", "gingham", "horizontal stripes"),
-            "fabric": ("wool", "satin", "cotton"), "length": _DRESS_LENGTHS, "detail": ("none", "belt", "contrast trim"),
+            "fabric": ("wool", "satin", "cotton"), "length": _DRESS_LENGTHS,
+            "detail": ("none", "belt", "contrast trim"),
         }, 2, ("classic", "romantic"), silhouette="pleated"),
         SubCategory("jumpsuit", "jumpsuit", {
             "pattern": _BOLD + ("vertical stripes",), "fabric": ("cotton", "satin", "denim"), "sleeve": _ANY_SLEEVE,
@@ -216,7 +218,8 @@ SUBCATEGORIES: dict[str, SubCategory] = {
             "detail": ("none", "belt"),
         }, 2, ("party", "street"), silhouette="jumpsuit"),
         SubCategory("playsuit", "jumpsuit", {
-            "pattern": _LIGHT, "fabric": ("cotton", "linen", "denim"), "sleeve": ("sleeveless", "cap", "short", "elbow"),
+            "pattern": _LIGHT, "fabric": ("cotton", "linen", "denim"),
+            "sleeve": ("sleeveless", "cap", "short", "elbow"),
             "sleeve_style": ("regular", "puff"), "neckline": ("v-neck", "scoop", "square", "crew"),
             "length": ("thigh",), "fit": ("regular", "loose"), "pockets": (0, 2), "detail": ("none", "belt", "bow"),
         }, 1, ("casual", "bohemian"), warmth=0, silhouette="jumpsuit"),
@@ -228,13 +231,15 @@ SUBCATEGORIES: dict[str, SubCategory] = {
             "closure": ("buttons",), "buttons": (3, 5, 7), "pockets": (0, 1, 2), "detail": ("none", "contrast trim"),
         }, 2, ("classic", "casual", "business"), "unisex", silhouette="shirt"),
         SubCategory("polo shirt", "shirt", {
-            "pattern": ("solid", "horizontal stripes", "color block", "argyle", "vertical stripes"), "fabric": ("cotton", "knit"),
+            "pattern": ("solid", "horizontal stripes", "color block", "argyle", "vertical stripes"),
+            "fabric": ("cotton", "knit"),
             "sleeve": ("short", "elbow", "long"), "sleeve_style": ("regular",), "neckline": ("collar",),
             "length": ("waist", "hip"), "fit": FITS, "closure": ("buttons",), "buttons": (1, 2, 3),
             "pockets": (0, 1), "detail": ("none", "contrast trim"),
         }, 1, ("sporty", "casual"), "men", silhouette="polo"),
         SubCategory("hawaiian shirt", "shirt", {
-            "pattern": ("floral", "animal print", "diagonal stripes", "polka dots", "zigzag"), "fabric": ("cotton", "linen"),
+            "pattern": ("floral", "animal print", "diagonal stripes", "polka dots", "zigzag"),
+            "fabric": ("cotton", "linen"),
             "sleeve": ("short", "elbow"), "sleeve_style": ("regular",), "neckline": ("collar",),
             "length": ("waist", "hip"), "fit": ("regular", "loose"), "closure": ("buttons",), "buttons": (4, 6),
             "pockets": (0, 1, 2),
@@ -242,12 +247,14 @@ SUBCATEGORIES: dict[str, SubCategory] = {
         SubCategory("flannel shirt", "shirt", {
             "pattern": ("plaid", "gingham", "solid"), "fabric": ("wool", "cotton", "corduroy"),
             "sleeve": ("elbow", "long"), "sleeve_style": ("regular",), "neckline": ("collar", "hood"),
-            "length": ("hip", "thigh"), "fit": FITS, "closure": ("buttons", "zip"), "buttons": (4, 6), "pockets": (0, 1, 2),
+            "length": ("hip", "thigh"), "fit": FITS, "closure": ("buttons", "zip"), "buttons": (4, 6),
+            "pockets": (0, 1, 2),
         }, 0, ("casual", "street"), "unisex", 2, silhouette="shirt"),
         SubCategory("bomber jacket", "jacket", {
             "pattern": ("solid", "color block", "floral", "animal print", "horizontal stripes"),
             "fabric": ("nylon", "leather", "satin", "wool"), "sleeve": ("long",), "sleeve_style": ("regular",),
-            "neckline": ("band collar", "hood", "collar"), "length": ("waist", "hip"), "fit": ("slim", "regular", "loose"),
+            "neckline": ("band collar", "hood", "collar"), "length": ("waist", "hip"),
+            "fit": ("slim", "regular", "loose"),
             "closure": ("zip", "buttons"), "buttons": (4, 6), "pockets": (0, 2, 3), "detail": ("none", "contrast trim"),
         }, 0, ("street", "sporty"), "unisex", 2, silhouette="bomber"),
         SubCategory("trucker jacket", "jacket", {
@@ -257,7 +264,8 @@ SUBCATEGORIES: dict[str, SubCategory] = {
             "pockets": (0, 2, 4),
         }, 0, ("casual", "street"), "unisex", 2, silhouette="jacket"),
         SubCategory("blazer", "jacket", {
-            "pattern": ("solid", "plaid", "vertical stripes", "gingham"), "fabric": ("wool", "linen", "satin", "corduroy"),
+            "pattern": ("solid", "plaid", "vertical stripes", "gingham"),
+            "fabric": ("wool", "linen", "satin", "corduroy"),
             "sleeve": ("three-quarter", "long"), "sleeve_style": ("regular",), "neckline": ("lapel",),
             "length": ("waist", "hip", "thigh"), "fit": FITS, "closure": ("buttons",), "buttons": (1, 2, 3),
             "pockets": (0, 2, 3), "detail": ("none", "contrast trim"),
@@ -265,7 +273,8 @@ SUBCATEGORIES: dict[str, SubCategory] = {
         SubCategory("puffer jacket", "jacket", {
             "pattern": ("solid", "color block"), "fabric": ("nylon",), "sleeve": ("sleeveless", "long"),
             "sleeve_style": ("regular",), "neckline": ("band collar", "hood"), "length": ("waist", "hip", "thigh"),
-            "fit": ("regular", "loose"), "closure": ("zip",), "pockets": (0, 2, 4), "detail": ("none", "belt", "contrast trim"),
+            "fit": ("regular", "loose"), "closure": ("zip",), "pockets": (0, 2, 4),
+            "detail": ("none", "belt", "contrast trim"),
         }, 0, ("sporty", "casual"), "unisex", 3, silhouette="puffer"),
         SubCategory("overcoat", "coat", {
             "pattern": ("solid", "plaid", "gingham", "color block"), "fabric": ("wool", "cotton", "leather"),
@@ -283,21 +292,26 @@ SUBCATEGORIES: dict[str, SubCategory] = {
         SubCategory("basic tee", "t-shirt", {
             "pattern": _LIGHT + ("diagonal stripes", "animal print"), "fabric": ("cotton", "linen"),
             "sleeve": ("cap", "short", "elbow", "long"), "sleeve_style": ("regular",),
-            "neckline": ("crew", "v-neck", "scoop", "boat"), "length": ("cropped", "waist", "hip", "thigh"), "fit": FITS,
+            "neckline": ("crew", "v-neck", "scoop", "boat"), "length": ("cropped", "waist", "hip", "thigh"),
+            "fit": FITS,
             "pockets": (0, 1), "detail": ("none", "contrast trim"),
         }, 0, ("casual", "street"), "unisex", 0, silhouette="tee"),
         SubCategory("graphic tee", "t-shirt", {
-            "pattern": ("solid",), "fabric": ("cotton",), "graphic": GRAPHICS, "sleeve": ("cap", "short", "elbow", "long"),
-            "sleeve_style": ("regular",), "neckline": ("crew", "v-neck", "scoop"), "length": ("cropped", "waist", "hip"),
+            "pattern": ("solid",), "fabric": ("cotton",), "graphic": GRAPHICS,
+            "sleeve": ("cap", "short", "elbow", "long"),
+            "sleeve_style": ("regular",), "neckline": ("crew", "v-neck", "scoop"),
+            "length": ("cropped", "waist", "hip"),
             "fit": FITS, "detail": ("none", "contrast trim"),
         }, 0, ("street", "casual", "sporty"), "unisex", 0, silhouette="tee"),
         SubCategory("tank top", "top", {
             "pattern": _LIGHT + ("animal print",), "fabric": ("cotton", "knit"), "sleeve": ("sleeveless",),
-            "neckline": ("crew", "v-neck", "scoop", "square"), "length": ("cropped", "waist", "hip", "thigh"), "fit": FITS,
+            "neckline": ("crew", "v-neck", "scoop", "square"), "length": ("cropped", "waist", "hip", "thigh"),
+            "fit": FITS,
             "pockets": (0, 1), "detail": ("none", "contrast trim", "ruffles"),
         }, 0, ("casual", "sporty"), "unisex", 0, silhouette="tank"),
         SubCategory("camisole", "top", {
-            "pattern": _BOLD + ("vertical stripes",), "fabric": ("satin", "cotton"), "neckline": ("straps", "sweetheart", "halter"),
+            "pattern": _BOLD + ("vertical stripes",), "fabric": ("satin", "cotton"),
+            "neckline": ("straps", "sweetheart", "halter"),
             "length": ("cropped", "waist", "hip"), "fit": FITS, "detail": ("none", "bow", "ruffles", "belt"),
         }, 2, ("party", "romantic"), warmth=0, silhouette="slip"),
         SubCategory("blouse", "top", {
@@ -309,7 +323,8 @@ SUBCATEGORIES: dict[str, SubCategory] = {
         SubCategory("tunic", "top", {
             "pattern": _LIGHT + ("diagonal stripes",), "fabric": ("linen", "cotton"), "sleeve": _ANY_SLEEVE,
             "sleeve_style": ("regular", "bell"), "neckline": ("v-neck", "scoop", "boat", "band collar"),
-            "length": ("hip", "thigh", "knee"), "fit": ("regular", "loose"), "pockets": (0, 2), "detail": ("none", "belt"),
+            "length": ("hip", "thigh", "knee"), "fit": ("regular", "loose"), "pockets": (0, 2),
+            "detail": ("none", "belt"),
         }, 1, ("bohemian", "casual"), silhouette="tunic"),
         SubCategory("pullover", "sweater", {
             "pattern": _KNITTED, "fabric": ("knit", "wool"), "sleeve": ("short", "elbow", "three-quarter", "long"),
@@ -318,13 +333,15 @@ SUBCATEGORIES: dict[str, SubCategory] = {
         }, 1, ("casual", "classic"), "unisex", 3, silhouette="sweater"),
         SubCategory("cardigan", "sweater", {
             "pattern": _KNITTED, "fabric": ("knit", "wool"), "sleeve": ("short", "three-quarter", "long"),
-            "sleeve_style": ("regular", "bell"), "neckline": ("v-neck", "crew"), "length": ("cropped", "waist", "hip", "thigh"),
+            "sleeve_style": ("regular", "bell"), "neckline": ("v-neck", "crew"),
+            "length": ("cropped", "waist", "hip", "thigh"),
             "fit": FITS, "closure": ("buttons",), "buttons": (2, 3, 4, 5, 6), "pockets": (0, 2),
             "detail": ("none", "contrast trim", "belt"),
         }, 1, ("classic", "romantic"), "women", 2, silhouette="sweater"),
         SubCategory("hoodie", "sweater", {
             "pattern": ("solid", "color block", "horizontal stripes", "zigzag"), "fabric": ("cotton", "knit"),
-            "graphic": GRAPHICS, "sleeve": ("sleeveless", "short", "long"), "sleeve_style": ("regular",), "neckline": ("hood",),
+            "graphic": GRAPHICS, "sleeve": ("sleeveless", "short", "long"), "sleeve_style": ("regular",),
+            "neckline": ("hood",),
             "length": ("cropped", "waist", "hip"), "fit": FITS, "pockets": (0, 1), "detail": ("none", "contrast trim"),
         }, 0, ("sporty", "street"), "unisex", 2, silhouette="sweater"),
         # ---- no FashionIQ name: CIRR tree and later systems
@@ -333,12 +350,14 @@ SUBCATEGORIES: dict[str, SubCategory] = {
             "closure": ("buttons", "zip"), "buttons": (1, 3), "pockets": (2, 4), "detail": ("none", "belt"),
         }, 0, ("casual", "street"), "unisex", silhouette="straight"),
         SubCategory("chinos", "trousers", {
-            "pattern": ("solid", "plaid", "vertical stripes", "gingham"), "fabric": ("cotton", "linen", "wool", "corduroy"),
+            "pattern": ("solid", "plaid", "vertical stripes", "gingham"),
+            "fabric": ("cotton", "linen", "wool", "corduroy"),
             "length": ("midi", "maxi"), "fit": FITS, "pockets": (0, 2, 4), "detail": ("none", "belt", "contrast trim"),
         }, 2, ("classic", "business"), "unisex", silhouette="straight"),
         SubCategory("flared trousers", "trousers", {
             "pattern": _BOLD + ("vertical stripes",), "fabric": ("cotton", "satin", "denim", "corduroy"),
-            "length": ("midi", "maxi"), "fit": ("slim", "regular"), "pockets": (0, 2), "detail": ("none", "belt", "bow"),
+            "length": ("midi", "maxi"), "fit": ("slim", "regular"), "pockets": (0, 2),
+            "detail": ("none", "belt", "bow"),
         }, 2, ("bohemian", "party"), silhouette="flared"),
         SubCategory("joggers", "trousers", {
             "pattern": ("solid", "color block", "horizontal stripes"), "fabric": ("cotton", "knit", "nylon"),
@@ -346,41 +365,50 @@ SUBCATEGORIES: dict[str, SubCategory] = {
             "closure": ("none", "tie"),
         }, 0, ("sporty",), "unisex", silhouette="joggers"),
         SubCategory("bermuda shorts", "shorts", {
-            "pattern": ("solid", "plaid", "gingham", "floral", "vertical stripes"), "fabric": ("cotton", "linen", "denim"),
+            "pattern": ("solid", "plaid", "gingham", "floral", "vertical stripes"),
+            "fabric": ("cotton", "linen", "denim"),
             "length": ("thigh", "knee"), "fit": FITS, "pockets": (0, 2, 4), "detail": ("none", "belt", "contrast trim"),
         }, 1, ("casual", "classic"), "unisex", 0, silhouette="straight"),
         SubCategory("running shorts", "shorts", {
-            "pattern": ("solid", "color block", "zigzag", "polka dots", "diagonal stripes"), "fabric": ("nylon", "cotton"),
+            "pattern": ("solid", "color block", "zigzag", "polka dots", "diagonal stripes"),
+            "fabric": ("nylon", "cotton"),
             "length": ("thigh",), "fit": FITS, "pockets": (0, 2), "closure": ("none", "tie"),
             "detail": ("none", "contrast trim", "ruffles"),
         }, 0, ("sporty",), "unisex", 0, silhouette="straight"),
         SubCategory("sneakers", "shoes", {
-            "pattern": ("solid", "color block", "diagonal stripes", "gingham"), "fabric": ("cotton", "leather"), "heel": ("flat", "low"),
-            "closure": ("laces", "none", "buckle"), "detail": ("none", "contrast trim"), "graphic": ("none", "star", "wave"),
+            "pattern": ("solid", "color block", "diagonal stripes", "gingham"), "fabric": ("cotton", "leather"),
+            "heel": ("flat", "low"),
+            "closure": ("laces", "none", "buckle"), "detail": ("none", "contrast trim"),
+            "graphic": ("none", "star", "wave"),
         }, 0, ("sporty", "street"), "unisex", silhouette="sneaker"),
         SubCategory("ankle boots", "shoes", {
             "pattern": ("solid", "animal print", "color block"), "fabric": ("leather", "corduroy"), "heel": HEELS,
             "closure": ("none", "zip", "laces", "buckle"), "detail": ("none", "contrast trim", "fringe"),
         }, 1, ("classic", "street"), "unisex", 2, silhouette="boot"),
         SubCategory("pumps", "shoes", {
-            "pattern": ("solid", "animal print", "polka dots", "color block"), "fabric": ("leather", "satin"), "heel": HEELS,
+            "pattern": ("solid", "animal print", "polka dots", "color block"), "fabric": ("leather", "satin"),
+            "heel": HEELS,
             "closure": ("none", "buckle"), "detail": ("none", "bow", "contrast trim"),
         }, 3, ("party", "business"), silhouette="pump"),
         SubCategory("loafers", "shoes", {
-            "pattern": ("solid", "color block", "animal print"), "fabric": ("leather", "cotton"), "heel": ("flat", "low"),
+            "pattern": ("solid", "color block", "animal print"), "fabric": ("leather", "cotton"),
+            "heel": ("flat", "low"),
             "closure": ("none", "buckle"), "detail": ("none", "tassel", "bow", "contrast trim"),
         }, 2, ("classic", "business"), "unisex", silhouette="loafer"),
         SubCategory("tote bag", "bag", {
             "pattern": _LIGHT + ("animal print",), "fabric": ("cotton", "leather", "linen"), "strap": ("short", "long"),
-            "pockets": _COUNTS, "detail": ("none", "tassel", "contrast trim", "bow"), "graphic": ("none", "star", "heart", "sun"),
+            "pockets": _COUNTS, "detail": ("none", "tassel", "contrast trim", "bow"),
+            "graphic": ("none", "star", "heart", "sun"),
         }, 1, ("casual",), silhouette="tote"),
         SubCategory("backpack", "bag", {
-            "pattern": ("solid", "color block", "plaid", "polka dots", "zigzag"), "fabric": ("nylon", "leather", "cotton"),
+            "pattern": ("solid", "color block", "plaid", "polka dots", "zigzag"),
+            "fabric": ("nylon", "leather", "cotton"),
             "pockets": (0, 1, 2), "closure": ("zip", "buckle"), "detail": ("none", "contrast trim", "tassel"),
             "strap": ("short", "long"),
         }, 0, ("sporty", "street"), "unisex", silhouette="backpack"),
         SubCategory("handbag", "bag", {
-            "pattern": ("solid", "animal print", "color block", "gingham"), "fabric": ("leather", "satin"), "strap": STRAPS,
+            "pattern": ("solid", "animal print", "color block", "gingham"), "fabric": ("leather", "satin"),
+            "strap": STRAPS,
             "closure": ("buckle", "zip", "none"), "detail": ("none", "tassel", "bow", "contrast trim"),
         }, 3, ("classic", "party"), silhouette="handbag"),
         SubCategory("beanie", "hat", {
@@ -397,10 +425,12 @@ SUBCATEGORIES: dict[str, SubCategory] = {
         }, 1, ("romantic", "bohemian"), warmth=0, silhouette="sunhat"),
         SubCategory("long scarf", "scarf", {
             "pattern": ("solid", "horizontal stripes", "plaid", "argyle", "zigzag", "polka dots"),
-            "fabric": ("knit", "wool", "linen"), "length": ("hip", "thigh", "knee"), "detail": ("none", "fringe", "contrast trim", "pompom"),
+            "fabric": ("knit", "wool", "linen"), "length": ("hip", "thigh", "knee"),
+            "detail": ("none", "fringe", "contrast trim", "pompom"),
         }, 1, ("casual", "classic"), "unisex", 3, silhouette="scarf"),
         SubCategory("bandana", "scarf", {
-            "pattern": ("polka dots", "floral", "gingham", "solid", "plaid", "animal print"), "fabric": ("cotton", "satin"),
+            "pattern": ("polka dots", "floral", "gingham", "solid", "plaid", "animal print"),
+            "fabric": ("cotton", "satin"),
             "detail": ("none", "contrast trim", "fringe"), "length": ("cropped", "waist"),
         }, 1, ("street", "romantic"), "unisex", 0, silhouette="bandana"),
     )

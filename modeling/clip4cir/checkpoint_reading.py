@@ -79,8 +79,14 @@ def _read_old_format(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for files that aren't its own
-        first_lines = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path} was refused; it is no PyTorch checkpoint, or holds more than tensors: {first_lines}") from error
+        # Its advice for a refused name is to execute the file, so only the name is kept.
+        name = re.search(r"GLOBAL (\S+)", str(error))
+        reason = _asks_for(name[1]) if name else "it is no PyTorch checkpoint"
+        raise ValueError(f"{path} was refused: {reason}.") from error
+
+
+def _asks_for(name: str) -> str:
+    return f"it asks for {name}, which a file of weights doesn't need (nothing in it was executed)"
 
 
 def _read_zip(path: Path) -> Any:
@@ -221,10 +227,7 @@ class _TensorUnpickler(pickle.Unpickler):
             return ALLOWED[module, name]
         if module == "__torch__" or module.startswith("__torch__."):
             return type("ScriptObject", (ScriptObject,), {"_qualified_name": f"{module}.{name}"})
-        raise ValueError(
-            f"{self.path} was refused: it asks for {module}.{name}, which a file of weights doesn't need. Nothing in "
-            "it was executed."
-        )
+        raise ValueError(f"{self.path} was refused: {_asks_for(f'{module}.{name}')}.")
 
     def persistent_load(self, identifier: Any) -> torch.Tensor:
         return self.storages.get(identifier)

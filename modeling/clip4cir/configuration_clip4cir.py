@@ -1,13 +1,11 @@
 """Configuration of CLIP4Cir: two CLIP towers and the network that composes their features."""
 
-from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, CLIPTextConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 COMBINER_TYPES = ("sum", "combiner")
 
 
-@strict
 class CLIP4CirResNetConfig(PreTrainedConfig):
     """CLIP's own ResNet image tower ("ModifiedResNet"), which transformers does not have.
 
@@ -34,17 +32,17 @@ class CLIP4CirResNetConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs) -> None:
         self.layers = tuple(self.layers)
         super().__post_init__(**kwargs)
-
-    def validate_architecture(self) -> None:
-        """Called by `@strict` when a configuration is made and when it is saved."""
+        _check_sizes(self, "width", "image_size", "output_dim", "num_channels")
         if len(self.layers) != 4 or min(self.layers) < 1:
-            raise ValueError(f"layers must hold four positive block counts, for example (3, 4, 6, 3); got {self.layers}.")
+            raise ValueError(
+                f"layers must hold four positive block counts, for example (3, 4, 6, 3); got {self.layers}."
+            )
         if self.width < 2 or self.width % 2:
-            raise ValueError(f"width must be an even positive number (the attention heads are width / 2); got {self.width}.")
+            raise ValueError(
+                f"width must be an even positive number (the attention heads are width / 2); got {self.width}."
+            )
         if self.image_size < 32 or self.image_size % 32:
             raise ValueError(f"image_size must be a multiple of 32, the stride of the network; got {self.image_size}.")
-        if self.output_dim is not None and self.output_dim < 1:
-            raise ValueError(f"output_dim must be positive; got {self.output_dim}.")
 
     @property
     def feature_channels(self) -> int:
@@ -52,7 +50,6 @@ class CLIP4CirResNetConfig(PreTrainedConfig):
         return 32 * self.width
 
 
-@strict
 class CLIP4CirConfig(PreTrainedConfig):
     """Configuration of [`CLIP4CirModel`].
 
@@ -74,10 +71,12 @@ class CLIP4CirConfig(PreTrainedConfig):
             GPU, where values near 100 have a resolution of 1/16. Deviation: by default they are computed in float32.
 
     Raises:
-        ValueError: a size that is not positive, a dropout outside [0, 1), an unknown `combiner_type`.
+        ValueError: a size that is not a positive whole number, a dropout outside [0, 1), an unknown `combiner_type`.
     """
 
     model_type = "clip4cir"
+    # The name under which other libraries look for the size of an embedding.
+    attribute_map = {"hidden_size": "projection_dim"}
     sub_configs_defaults = {
         "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="clip_vision_model"),
         "text_config": SubConfigSpec(config_class=CLIPTextConfig),
@@ -101,6 +100,7 @@ class CLIP4CirConfig(PreTrainedConfig):
             # AutoConfig knows the types of transformers only, so the own type is resolved here.
             if self.vision_config.get("model_type") == CLIP4CirResNetConfig.model_type:
                 self.vision_config = CLIP4CirResNetConfig(**self.vision_config)
+        _check_sizes(self, "projection_dim", "combiner_projection_dim", "combiner_hidden_dim", "vision_feature_dim")
         if self.combiner_projection_dim is None:
             self.combiner_projection_dim = 4 * self.projection_dim
         if self.combiner_hidden_dim is None:
@@ -108,21 +108,11 @@ class CLIP4CirConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if self.has_resnet and self.vision_config.output_dim is None:
             self.vision_config.output_dim = self.projection_dim
-
-    def validate_sizes(self) -> None:
-        """Called by `@strict` when a configuration is made and when it is saved."""
-        for name in ("projection_dim", "combiner_projection_dim", "combiner_hidden_dim", "vision_feature_dim"):
-            size = getattr(self, name)
-            if size is not None and size < 1:
-                raise ValueError(f"{name} must be positive; got {size}.")
-        if self.has_resnet and self.vision_config.output_dim not in (None, self.projection_dim):
+        if self.has_resnet and self.vision_config.output_dim != self.projection_dim:
             raise ValueError(
                 f"The image tower's output_dim is {self.vision_config.output_dim} and projection_dim is "
                 f"{self.projection_dim}: the attention pool is the projection, so they must be equal."
             )
-
-    def validate_combiner(self) -> None:
-        """Called by `@strict` when a configuration is made and when it is saved."""
         if self.combiner_type not in COMBINER_TYPES:
             raise ValueError(f"combiner_type must be one of {COMBINER_TYPES}; got {self.combiner_type!r}.")
         if not 0 <= self.combiner_dropout < 1:
@@ -142,10 +132,12 @@ class CLIP4CirConfig(PreTrainedConfig):
         size = getattr(self.vision_config, "image_size", None) or 224
         return size if isinstance(size, int) else int(size[0])
 
-    @property
-    def hidden_size(self) -> int:
-        """D, under the name that sentence-embedding libraries read."""
-        return self.projection_dim
+
+def _check_sizes(config: PreTrainedConfig, *names: str) -> None:
+    for name in names:
+        size = getattr(config, name)
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(f"{name} must be a positive whole number; got {size!r}.")
 
 
 CLIP4CirConfig.register_for_auto_class()

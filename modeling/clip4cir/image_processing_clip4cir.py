@@ -14,10 +14,9 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 TRANSFORMS = ("targetpad", "squarepad", "clip")
 
-# Pillow refuses files above this size as decompression bombs; padding must not make what it would refuse to read.
-MAX_PADDED_PIXELS = 178_956_970
-# From this ratio of sides on, only the part of the resized picture that the crop keeps is computed.
-WINDOWED_RATIO = 16
+# Intermediate pictures stay below this, where Pillow begins to warn of decompression bombs. Only pictures hundreds of
+# times longer than wide come near it.
+MAX_PIXELS = 89_478_485
 
 
 class CLIP4CirImageProcessor(BaseImageProcessor):
@@ -132,13 +131,11 @@ class CLIP4CirImageProcessor(BaseImageProcessor):
         if not (horizontal or vertical):
             return image
         padded_pixels = (width + 2 * horizontal) * (height + 2 * vertical)
-        if padded_pixels > MAX_PADDED_PIXELS:
+        if padded_pixels > max(MAX_PIXELS, width * height * 4):
             # Deviation: the original runs out of memory here. A strip this thin is shrunk before it is padded.
-            scale = (MAX_PADDED_PIXELS / padded_pixels) ** 0.5
-            image = image.resize(
-                (max(1, int(width * scale)), max(1, int(height * scale))), Image.Resampling.BICUBIC, reducing_gap=None
-            )
-            return self._pad(image)
+            scale = (MAX_PIXELS / padded_pixels) ** 0.5
+            shrunk = (max(1, int(width * scale)), max(1, int(height * scale)))
+            return self._pad(image.resize(shrunk, Image.Resampling.BICUBIC))
         if image.mode == "P":
             # Pillow's border takes palette entry 0; the palette has to be put back whole.
             palette = image.getpalette()
@@ -158,8 +155,9 @@ class CLIP4CirImageProcessor(BaseImageProcessor):
         resized_long = int(size * long / short)
         # Python rounds halves to even here, and so does the original's crop (transformers' own crop floors).
         offset = round((resized_long - size) / 2)
-        if resized_long > WINDOWED_RATIO * size:
-            # The same filter at the same positions, evaluated only where the crop looks.
+        if size * resized_long > max(MAX_PIXELS, width * height * 4):
+            # Deviation: the original runs out of memory here. The same filter, evaluated only where the crop looks;
+            # Pillow may take the two axes in another order, which can change pixels a little.
             start, stop = offset * long / resized_long, (offset + size) * long / resized_long
             box = (0, start, width, stop) if width <= height else (start, 0, stop, height)
             return image.resize((size, size), Image.Resampling.BICUBIC, box=box)

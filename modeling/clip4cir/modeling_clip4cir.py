@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoModel, PreTrainedModel
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_clip4cir import CLIP4CirConfig
-from .modified_resnet import MeanQueryPool, ModifiedResNet, ResNetBottleneck, initialise_resnet
+from .modified_resnet import TORCH_DEFAULT, UNIT_FAN_IN, ZERO_WEIGHT, MeanQueryPool, ModifiedResNet
 
 
 @dataclass
@@ -64,8 +64,16 @@ class Combiner(nn.Module):
         self.output_layer = nn.Linear(hidden_dim, feature_dim)
         self.dropout3 = nn.Dropout(dropout)
         self.dynamic_scalar = nn.Sequential(
-            nn.Linear(2 * projection_dim, hidden_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, 1), nn.Sigmoid()
+            nn.Linear(2 * projection_dim, hidden_dim),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, 1),
+            nn.Sigmoid(),
         )
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                # The original sets nothing of its own here.
+                layer.initial_values = TORCH_DEFAULT
 
     def forward(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """Raw (batch, D) features of images and texts -> (batch, D) queries of length one."""
@@ -102,12 +110,18 @@ class CLIP4CirModel(PreTrainedModel):
             self.vision_model = ModifiedResNet(config.vision_config)
             self.visual_projection = None
         else:
+            if not getattr(MODEL_MAPPING.get(type(config.vision_config), None), "_supports_sdpa", True):
+                # A network without attention refuses the implementation that is asked of the whole model.
+                config.vision_config._attn_implementation = "eager"
             self.vision_model = AutoModel.from_config(config.vision_config)
             if config.vision_feature_dim is None:
                 config.vision_feature_dim = _feature_dim(config)
             self.visual_projection = nn.Linear(config.vision_feature_dim, config.projection_dim, bias=False)
         self.text_model = AutoModel.from_config(config.text_config)
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
+        for projection in (self.visual_projection, self.text_projection):
+            if projection is not None:
+                projection.initial_values = UNIT_FAN_IN
         # Part of every CLIP checkpoint, never used by CLIP4Cir: no gradient, so that distributed training doesn't wait
         # for one and weight decay doesn't change it.
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)), requires_grad=False)
@@ -131,23 +145,21 @@ class CLIP4CirModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # Parents come after their children, so what is set here for a whole module stands.
-        if isinstance(module, (ModifiedResNet, ResNetBottleneck, MeanQueryPool)):
-            initialise_resnet(module)
-        elif isinstance(module, Combiner):
-            # The original leaves torch's default for linear layers.
-            for linear in module.modules():
-                if isinstance(linear, nn.Linear):
-                    init.kaiming_uniform_(linear.weight, a=5**0.5)
-                    bound = linear.in_features**-0.5
-                    init.uniform_(linear.bias, -bound, bound)
+        super()._init_weights(module)
+        start = getattr(module, "initial_values", None)
+        if start == TORCH_DEFAULT:
+            init.kaiming_uniform_(module.weight, a=5**0.5)
+            if module.bias is not None:
+                bound = module.in_features**-0.5
+                init.uniform_(module.bias, -bound, bound)
+        elif start == ZERO_WEIGHT:
+            init.zeros_(module.weight)
+        elif start == UNIT_FAN_IN:
+            init.normal_(module.weight, std=module.in_features**-0.5)
+        elif isinstance(module, MeanQueryPool):
+            init.normal_(module.positional_embedding, std=module.positional_embedding.shape[1] ** -0.5)
         elif isinstance(module, CLIP4CirModel):
-            for projection in (module.text_projection, module.visual_projection):
-                if projection is not None:
-                    init.normal_(projection.weight, std=projection.in_features**-0.5)
             init.constant_(module.logit_scale, math.log(1 / 0.07))
-        else:
-            super()._init_weights(module)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.text_model.get_input_embeddings()
@@ -209,7 +221,7 @@ class CLIP4CirModel(PreTrainedModel):
     def get_query_features(
         self, pixel_values: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Composed queries from images and captions, (batch, D) of length one; arguments as in the two methods above."""
+        """Composed queries from images and captions, (batch, D) of length one; arguments as above."""
         return self.compose(self.get_image_features(pixel_values), self.get_text_features(input_ids, attention_mask))
 
     def compute_logits(self, query_embeds: torch.Tensor, target_embeds: torch.Tensor) -> torch.Tensor:

@@ -10,30 +10,44 @@ from collections import OrderedDict
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 HEAD_DIM = 64
 
+# Modules whose first values aren't transformers' default carry one of these as `initial_values`. The model sets them in
+# `_init_weights`, module by module: transformers passes over custom modules that only contain others.
+TORCH_DEFAULT = "torch default"
+ZERO_WEIGHT = "zero weight"
+UNIT_FAN_IN = "variance of one over the input width"
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, **options: int) -> nn.Conv2d:
+    """A convolution as all of this tower's: no bias, torch's default start."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel, bias=False, **options)
+    layer.initial_values = TORCH_DEFAULT
+    return layer
+
 
 class ResNetBottleneck(GradientCheckpointingLayer):
-    """1x1, 3x3 and 1x1 convolution with a shortcut; (batch, in, h, w) -> (batch, 4 * planes, h / stride, w / stride)."""
+    """1x1, 3x3, 1x1 convolution and a shortcut; (batch, in, h, w) -> (batch, 4 * planes, h / stride, w / stride)."""
 
     def __init__(self, in_channels: int, planes: int, stride: int, with_shortcut: bool) -> None:
         super().__init__()
         out_channels = 4 * planes
-        self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
+        self.conv1 = conv(in_channels, planes, 1)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.conv2 = conv(planes, planes, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(planes)
         # No convolution strides: an average pool after the 3x3 and before the shortcut's 1x1 does.
         self.avgpool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
-        self.conv3 = nn.Conv2d(planes, out_channels, 1, bias=False)
+        self.conv3 = conv(planes, out_channels, 1)
         self.bn3 = nn.BatchNorm2d(out_channels)
+        # A fresh block starts as its shortcut.
+        self.bn3.initial_values = ZERO_WEIGHT
         self.downsample = None
         if with_shortcut:
             pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
-            parts = [("-1", pool), ("0", nn.Conv2d(in_channels, out_channels, 1, bias=False))]
+            parts = [("-1", pool), ("0", conv(in_channels, out_channels, 1))]
             self.downsample = nn.Sequential(OrderedDict([*parts, ("1", nn.BatchNorm2d(out_channels))]))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -56,6 +70,8 @@ class MeanQueryPool(nn.Module):
         self.k_proj = nn.Linear(channels, channels)
         self.v_proj = nn.Linear(channels, channels)
         self.c_proj = nn.Linear(channels, output_dim)
+        for linear in (self.q_proj, self.k_proj, self.v_proj, self.c_proj):
+            linear.initial_values = UNIT_FAN_IN
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
         batch = feature_map.shape[0]
@@ -84,11 +100,11 @@ class ModifiedResNet(nn.Module):
     def __init__(self, config) -> None:
         super().__init__()
         width = config.width
-        self.conv1 = nn.Conv2d(config.num_channels, width // 2, 3, stride=2, padding=1, bias=False)
+        self.conv1 = conv(config.num_channels, width // 2, 3, stride=2, padding=1)
         self.bn1 = nn.BatchNorm2d(width // 2)
-        self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
+        self.conv2 = conv(width // 2, width // 2, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(width // 2)
-        self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
+        self.conv3 = conv(width // 2, width, 3, padding=1)
         self.bn3 = nn.BatchNorm2d(width)
         self.avgpool = nn.AvgPool2d(2)
 
@@ -111,23 +127,3 @@ class ModifiedResNet(nn.Module):
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             hidden_states = stage(hidden_states)
         return self.attnpool(hidden_states)
-
-
-@torch.no_grad()
-def initialise_resnet(module: nn.Module) -> None:
-    """CLIP's initial values for training from scratch; loaded tensors are left alone.
-
-    Convolutions keep torch's default, the last batch norm of a block starts at zero so that a block starts as its
-    shortcut, and the attention pool's matrices have a variance of one over their input width.
-    """
-    if isinstance(module, ModifiedResNet):
-        for child in module.modules():
-            if isinstance(child, nn.Conv2d):
-                init.kaiming_uniform_(child.weight, a=5**0.5)
-    elif isinstance(module, ResNetBottleneck):
-        init.zeros_(module.bn3.weight)
-    elif isinstance(module, MeanQueryPool):
-        width = module.q_proj.in_features
-        init.normal_(module.positional_embedding, std=width**-0.5)
-        for linear in (module.q_proj, module.k_proj, module.v_proj, module.c_proj):
-            init.normal_(linear.weight, std=width**-0.5)

@@ -96,9 +96,9 @@ class CLIP4CirProcessor(ProcessorMixin):
 
     def _cleaned(self, text: str | list[str]) -> list[str]:
         texts = [text] if isinstance(text, str) else list(text)
-        wrong = next((entry for entry in texts if not isinstance(entry, str)), None)
-        if wrong is not None:
-            raise ValueError(f"text must be a string or a list of strings; got {type(wrong).__name__} in it.")
+        wrong = [type(entry).__name__ for entry in texts if not isinstance(entry, str)]
+        if wrong:
+            raise ValueError(f"text must be a string or a list of strings; got {wrong[0]} in it.")
         return [clean_text(entry) for entry in texts]
 
     def _check_length(self, texts: list[str], max_length: int) -> None:

@@ -90,7 +90,7 @@ def work(folder: Path) -> None:
     chunks = split_batch(own, (3, 2)[rank])  # three chunks on one process, four on the other
     results = {}
     for place in ("loss", "forward"):
-        # `forward` gives the temperature to all rows; then DDP finds every parameter even when it looks for unused ones.
+        # With the temperature among the outputs of `forward`, DDP finds it even when it looks for unused parameters.
         finds = [DistributedDataParallelKwargs(find_unused_parameters=True)] if place == "forward" else []
         accelerator.ddp_handler = finds[0] if finds else None
         model = accelerator.prepare(Towers())

@@ -25,9 +25,12 @@ WORDS = ["is red", "has longer sleeves.", "more formal, and blue", "shorter", "w
 
 
 def picture_bytes(seed: int) -> bytes:
+    """A block of one colour on another, so that even random towers tell pictures apart."""
     rng = np.random.default_rng(seed)
+    pixels = np.tile(rng.integers(0, 256, 3, dtype=np.uint8), (30 + seed, 40, 1))
+    pixels[5:20, 8:25] = rng.integers(0, 256, 3, dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (30 + seed, 40, 3), dtype=np.uint8)).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -40,16 +43,26 @@ def captions(count: int = 9) -> list[tuple[str, ...]]:
 
 
 def make_model(kind: str = "resnet", combiner: str = "combiner") -> CLIP4CirModel:
-    """A tiny model whose combiner has seen some training, so that queries differ from sums."""
     vision = (
         CLIP4CirResNetConfig(layers=(1, 1, 1, 1), width=4, image_size=32)
         if kind == "resnet"
         else CLIPVisionConfig(
-            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=8
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            image_size=32,
+            patch_size=8,
         )
     )
     text = CLIPTextConfig(
-        vocab_size=600, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+        vocab_size=600,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        bos_token_id=512,
+        eos_token_id=513,
     )
     torch.manual_seed(0)
     return CLIP4CirModel(
@@ -65,7 +78,7 @@ def make_model(kind: str = "resnet", combiner: str = "combiner") -> CLIP4CirMode
 
 
 def make_processor(size: int = 32) -> CLIP4CirProcessor:
-    return CLIP4CirProcessor(CLIP4CirImageProcessor(size=size), train_tokenizer(WORDS, vocab_size=560))
+    return CLIP4CirProcessor(CLIP4CirImageProcessor(size=size), train_tokenizer(WORDS, vocab_size=514))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +104,13 @@ def encode_texts(model, processor, texts) -> torch.Tensor:
 
 
 def build(folder, model, processor, **changes) -> FeatureBank:
-    arguments = {"image_sources": image_sources(), "captions": captions(), "progress": False, "batch_size": 4, **changes}
+    arguments = {
+        "image_sources": image_sources(),
+        "captions": captions(),
+        "progress": False,
+        "batch_size": 4,
+        **changes,
+    }
     return FeatureBank.build(folder, model, processor, **arguments)
 
 
@@ -141,16 +160,16 @@ def test_one_form_per_caption_serves_cirr(tmp_path, model, processor):
 
 
 def test_combiner_training_from_the_bank_follows_the_online_trajectory(tmp_path, processor):
-    bank = build(tmp_path, make_model(), processor)
+    bank = build(tmp_path, make_model("vit"), processor)
     triplets = [(f"B{i:03d}", f"B{i + 1:03d}", i) for i in range(9)]
 
     def losses(features_of) -> list[float]:
-        model = make_model()
+        model = make_model("vit")
         model.combiner.train()
-        optimizer = torch.optim.Adam(model.combiner.parameters(), lr=1e-3)
+        optimizer = torch.optim.Adam(model.combiner.parameters(), lr=1e-2)
         torch.manual_seed(4)  # dropout
         order, trajectory = np.random.default_rng(1), []
-        for _ in range(12):
+        for _ in range(15):
             chosen = order.permutation(9)[:6]
             forms = order.integers(0, 4, 6)
             references, targets, rows = zip(*[triplets[i] for i in chosen], strict=True)
@@ -179,7 +198,7 @@ def test_combiner_training_from_the_bank_follows_the_online_trajectory(tmp_path,
 
     expected = losses(online)
     assert losses(stored) == pytest.approx(expected, rel=1e-5)
-    assert expected[-1] < expected[0]  # it trains, so the agreement says something
+    assert expected[-1] < 0.7 * expected[0]  # it trains, so the agreement says something
 
 
 def test_equal_texts_and_pictures_are_encoded_once(tmp_path, model, processor):
@@ -239,12 +258,12 @@ def test_whatever_changes_a_feature_changes_the_bank(tmp_path, processor, change
 
 
 def test_the_combiner_does_not_change_the_bank(tmp_path, processor):
-    before = build(tmp_path, make_model(combiner="sum"), processor)
-    model = make_model()
-    model.combiner.output_layer.weight.data.zero_()
-    model.logit_scale.data.add_(1)
-    assert build(tmp_path, model, processor).key == before.key
-    assert encoder_digest(model) == encoder_digest(make_model(combiner="sum"))
+    stage1, stage2 = make_model(combiner="sum"), make_model()
+    stage2.load_state_dict(stage1.state_dict(), strict=False)
+    stage2.logit_scale.data.add_(1)
+    assert encoder_digest(stage1) == encoder_digest(stage2)
+    build(tmp_path, stage1, processor)
+    assert build(tmp_path, stage2, processor).encoded == {"images": 0, "texts": 0}
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
@@ -282,7 +301,7 @@ def test_a_killed_build_continues_with_its_shards(tmp_path, model, processor, mo
     with monkeypatch.context() as patch:
         patch.setattr(feature_bank._Encoder, "texts", killed_later)
         with pytest.raises(KeyboardInterrupt):
-            build(tmp_path, model, processor, rows_per_shard=4)
+            build(tmp_path, model, processor, rows_per_shard=4, batch_size=1)
     bank = build(tmp_path, model, processor)
     assert bank.encoded["images"] == 0
     assert 0 < bank.encoded["texts"] < len({form for forms in captions() for form in forms})

@@ -40,7 +40,9 @@ def joined_batch() -> dict[str, torch.Tensor]:
 def loss_of(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     queries, targets, extras, scale = model(batch["x"], batch["y"], batch["z"])
     ids = {"target_ids": batch["ids"], "extra_ids": batch["extra_ids"]}
-    return query_target_loss(queries, targets, scale, symmetric=True, extra_negatives=extras, label_smoothing=0.1, **ids)
+    return query_target_loss(
+        queries, targets, scale, symmetric=True, extra_negatives=extras, label_smoothing=0.1, **ids
+    )
 
 
 def caught(call) -> str:

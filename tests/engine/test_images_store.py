@@ -183,7 +183,9 @@ def test_each_augmentation_does_what_its_name_says():
     shifted = {int(Augmentation(flip=0.0, shift=0.2)(ramp, 0, index)[0, 10, 0]) for index in range(200)}
     assert shifted == {60, 70, 80, 90, 100, 110, 120, 130, 140}  # four pixels either way
 
-    spans = [np.ptp(Augmentation(flip=0.0, min_area=0.25)(ramp, 0, index)[10, :, 0].astype(int)) for index in range(200)]
+    spans = [
+        np.ptp(Augmentation(flip=0.0, min_area=0.25)(ramp, 0, index)[10, :, 0].astype(int)) for index in range(200)
+    ]
     assert 85 < min(spans) < 110 and 180 < max(spans) <= 190  # half of the side at least
 
     with pytest.raises(ValueError, match="augmentation shift is 0.9"):

@@ -14,6 +14,7 @@ from train.engine.cards import (
     eval_results_files,
     figures_of,
     model_card,
+    origin_of,
     read_results,
     results_section,
     weights_sha256,
@@ -22,7 +23,12 @@ from train.retrieval.loading import describe_model
 
 RESULT = {
     "protocol": "fashioniq/val-split",
-    "data": {"name": "Atelier", "digest": "0123456789abcdef0123", "queries": 320, "images": 500},
+    "data": {
+        "name": "Atelier",
+        "fingerprint": "0123456789abcdef0123",
+        "queries": 320,
+        "gallery": {"dress": 500, "shirt": 1200},
+    },
     "split": "val",
     "seed": 0,
     "figures": {
@@ -82,11 +88,15 @@ def test_table_shows_the_model_beside_its_controls_with_intervals():
     assert "| metric | this model | image only |" in table
     assert "| average/recall@10 | 41.26 [38.50, 44.00] | 7.50 [6.00, 9.00] |" in table
     assert "| average/recall@50 | 70.00 [67.25, 72.75] | - |" in table
-    assert "320 queries, 500 images" in table and "0123456789abcdef" in table and "seed 0" in table
+    assert (
+        "320 queries, galleries of 500 (dress), 1,200 (shirt)" in table
+        and "0123456789abcdef" in table
+        and "seed 0" in table
+    )
 
 
 def test_data_in_an_official_layout_is_not_called_by_the_official_name():
-    unnamed = RESULT | {"data": {"digest": "ff"}}
+    unnamed = RESULT | {"data": {"fingerprint": "ff"}}
     assert figures_of([unnamed])[0].data == "data in the FashionIQ layout"
 
 
@@ -98,7 +108,7 @@ def test_eval_results_hold_every_figure_once_per_protocol():
     ]
     entries = yaml.safe_load(files[".eval_results/fashioniq_val-split-val.yaml"])
     assert [entry["value"] for entry in entries] == [41.256, 70.0]
-    assert entries[0]["dataset"] == {"id": "Atelier", "task_id": "fashioniq/val-split/val/average/recall@10"}
+    assert entries[0]["dataset"] == {"id": "atelier", "task_id": "fashioniq/val-split/val/average/recall@10"}
 
 
 def test_card_without_a_run_says_not_evaluated_and_claims_nothing():
@@ -171,3 +181,23 @@ def test_weights_digest_is_the_one_that_evaluation_writes(tmp_path):
     config = SimpleNamespace(model_type="clip4cir", _commit_hash=None)
     described = describe_model(str(tmp_path), SimpleNamespace(config=config))
     assert described["weights_sha256"] == weights_sha256(tmp_path)
+
+
+def test_two_results_that_metadata_cannot_tell_apart_are_refused():
+    same_name = RESULT | {"data": {"name": "Atelier", "fingerprint": "ffff"}}
+    with pytest.raises(ValueError, match="--data_name"):
+        model_card(FACTS, [RESULT, same_name])
+    other_name = RESULT | {"data": {"name": "Shop", "fingerprint": "ffff"}}
+    assert "on Shop" in model_card(FACTS, [RESULT, other_name])
+    (text,) = eval_results_files([RESULT, other_name]).values()
+    assert len(yaml.safe_load(text)) == 4
+
+
+def test_the_origin_of_a_converted_model_stays_when_its_card_is_written_anew(tmp_path):
+    notes = "Converted with `train/convert.py` from:\n\n- `combiner.pt` (SHA-256 `ab12`)"
+    first = model_card(CardFacts("org/x", "clip4cir", "combiner", notes=notes), [])
+    (tmp_path / "README.md").write_text(first)
+    again = model_card(CardFacts("org/x", "clip4cir", "combiner", origin=origin_of(tmp_path)), [RESULT])
+    assert notes in again and "holds no training arguments" not in again
+    (tmp_path / "README.md").write_text("# Someone else's\n## How it was made\nby hand")
+    assert origin_of(tmp_path) == ""

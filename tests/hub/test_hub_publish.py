@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 
 from tests.hub.conftest import FEATURES, save_tiny_model
 from train.engine.cards import weights_sha256
-from train.publish import PublishArguments, publish
+from train.publish import PublishArguments, publish, start_weights
 
 LOAD = """
 from transformers import AutoModel, AutoProcessor
@@ -28,7 +28,7 @@ def run_folder(tmp_path, tiny_model):
     (run / "arguments.json").write_text(json.dumps(arguments))
     result = {
         "protocol": "fashioniq/val-split",
-        "data": {"digest": "ab" * 32, "queries": 320, "images": 500},
+        "data": {"fingerprint": "ab" * 32, "queries": 320, "gallery": 500},
         "split": "val",
         "seed": 0,
         "model": {"weights_sha256": weights_sha256(run / "model")},
@@ -182,3 +182,13 @@ def test_adapter_on_a_base_that_only_this_machine_has_is_refused(tmp_path, tiny_
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny_model[0])}))
     with pytest.raises(ValueError, match="--base_model org/name"):
         publish(PublishArguments(model=str(folder), repo_id="org/lora", dry_run=True))
+
+
+def test_start_weights_are_found_through_the_runs_on_the_disk(tmp_path):
+    (tmp_path / "stage1" / "model").mkdir(parents=True)
+    (tmp_path / "stage1" / "arguments.json").write_text(json.dumps({"backbone": "ViT-B/32", "model": None}))
+    stage2 = {"backbone": None, "model": str(tmp_path / "stage1" / "model")}
+    assert start_weights(stage2) == ["openai/clip-vit-base-patch32"]
+    assert start_weights({"backbone": None, "model": "gone/model"}) == []
+    assert start_weights({"backbone": "RN50x4", "model": None}) == []
+    assert start_weights(None) == []

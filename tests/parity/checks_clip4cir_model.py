@@ -106,7 +106,9 @@ def _check_config(config: CLIP4CirConfig, official: dict) -> None:
         assert list(vision.layers) == official["vision_layers"]
         assert vision.width == official["vision_width"]
         assert vision.feature_channels == official.get("derived_attention_pool_width", vision.feature_channels)
-        assert vision.feature_channels // 64 == official.get("derived_attention_pool_heads", vision.feature_channels // 64)
+        assert vision.feature_channels // 64 == official.get(
+            "derived_attention_pool_heads", vision.feature_channels // 64
+        )
     else:
         assert vision.num_hidden_layers == official["vision_layers"]
         assert vision.hidden_size == official["vision_width"]
@@ -148,12 +150,7 @@ def check_combiner(case: GoldenCase) -> None:
         ).train(mode == "train")
         combiner = model.combiner
         combiner.load_state_dict(case.group("weights"))
-        seen: dict[str, torch.Tensor] = {}
-        for name in ("text_projection_layer", "image_projection_layer", "combiner_layer", "output_layer", "dynamic_scalar"):
-            combiner.get_submodule(name).register_forward_hook(
-                lambda _module, _inputs, output, name=name.removesuffix("_layer"): seen.update({name: output})
-            )
-        combiner.combiner_layer.register_forward_pre_hook(lambda _module, args: seen.update(concat=args[0]))
+        seen = _watch(combiner)
         if mode == "train":
             for name, mask in case.group("inputs.dropout_mask").items():
                 combiner.get_submodule(name).register_forward_hook(
@@ -165,13 +162,36 @@ def check_combiner(case: GoldenCase) -> None:
         close(output.loss.view(1), expected["loss"].view(1), tolerance, f"{mode} loss", factor=20)
         for key, wanted in expected.items():
             if key.startswith("act."):
-                close(seen[key.removeprefix("act.").removesuffix("_layer")], wanted, tolerance, f"{mode} {key}")
+                close(seen[key.removeprefix("act.")], wanted, tolerance, f"{mode} {key}")
             elif key.startswith("grad."):
-                close(combiner.get_parameter(key.removeprefix("grad.")).grad, wanted, tolerance, f"{mode} {key}", factor=10)
+                close(
+                    combiner.get_parameter(key.removeprefix("grad.")).grad,
+                    wanted,
+                    tolerance,
+                    f"{mode} {key}",
+                    factor=10,
+                )
             elif key == "predicted_features":
                 close(output.query_embeds, wanted, tolerance, f"{mode} predicted features")
             else:
                 assert key in ("logits", "loss"), f"nothing compares expected.{mode}.{key}"
+
+
+def _watch(combiner: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Fills the returned dict with the Combiner's activations, under their golden names, when it runs."""
+    seen: dict[str, torch.Tensor] = {}
+
+    def watch(layer: str, name: str) -> None:
+        combiner.get_submodule(layer).register_forward_hook(
+            lambda _module, _inputs, output: seen.update({name: output})
+        )
+
+    for layer in ("combiner_layer", "output_layer", "dynamic_scalar"):
+        watch(layer, layer)
+    for name in ("text_projection", "image_projection"):
+        watch(f"{name}_layer", name)
+    combiner.combiner_layer.register_forward_pre_hook(lambda _module, inputs: seen.update(concat=inputs[0]))
+    return seen
 
 
 def check_preprocess(case: GoldenCase) -> None:

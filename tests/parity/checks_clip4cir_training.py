@@ -188,7 +188,7 @@ def check_stage2_run(case, name):
             "target_group": torch.arange(rows),
         }
         optimizer.zero_grad()
-        loss = clip4cir_combiner.stage2_loss(model, arguments, batch)
+        loss = clip4cir_combiner.stage2_loss(model.combiner, arguments, batch)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

@@ -77,7 +77,9 @@ def find_cases(folders: list[Path], built: set[str]) -> tuple[list[GoldenCase], 
                 continue
             found += [GoldenCase(system.name, path) for path in sorted(system.glob("*.json")) if _is_case(path)]
         if not found:
-            raise ValueError(f"--golden-dir {folder}: no case in it; expected <system>/<case>.json, systems: {sorted(built)}")
+            raise ValueError(
+                f"--golden-dir {folder}: no case in it; expected <system>/<case>.json, systems: {sorted(built)}"
+            )
         cases += found
     return cases, sorted(waiting)
 
@@ -115,7 +117,9 @@ def choose_check(name: str, checks: dict[str, Check]) -> Check:
     return checks[max(known, key=len)]
 
 
-def close(actual: torch.Tensor, expected: torch.Tensor, tolerance: dict[str, Any], what: str, factor: float = 1) -> None:
+def close(
+    actual: torch.Tensor, expected: torch.Tensor, tolerance: dict[str, Any], what: str, factor: float = 1
+) -> None:
     """Fail with the largest difference unless the tensors agree within the case's `atol` and `rtol`."""
     assert tuple(actual.shape) == tuple(expected.shape), f"{what}: {tuple(actual.shape)} != {tuple(expected.shape)}"
     torch.testing.assert_close(

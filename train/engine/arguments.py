@@ -80,7 +80,10 @@ def parse_arguments(*dataclass_types: type, description: str | None = None, argv
     config_file = _config_file(argv, parser)
     if config_file:
         _apply_config(parser, config_file)
-    *instances, _namespace = parser.parse_args_into_dataclasses(argv)
+    try:
+        *instances, _namespace = parser.parse_args_into_dataclasses(argv)
+    except ValueError as error:  # from a dataclass's own check of how its fields fit together
+        parser.error(str(error))
     for instance in instances:
         problem = out_of_range(instance)
         if problem:

@@ -43,11 +43,46 @@ class GlobalBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return self.steps_per_epoch - self.first_step
 
+    def order(self) -> list[int]:
+        """All rows in the order of this epoch."""
+        return torch.randperm(self.rows, generator=row_generator(self.seed, self.epoch)).tolist()
+
     def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(self.rows, generator=row_generator(self.seed, self.epoch)).tolist()
+        order = self.order()
         for step in range(self.first_step, self.steps_per_epoch):
             begin = step * self.batch_size + self.rank * self.share
             yield order[begin : begin + self.share]
+
+
+class NeighbourBatches(GlobalBatches):
+    """Batches of linked rows: a row is followed by rows that it is linked with, the rest of the order is random.
+
+    Used with photos as rows and triplets as links: a batch then holds whole triplets, and look-alikes as wrong answers.
+    Every process gets the whole global batch, because which queries it asks depends on all photos of the batch.
+
+    Args:
+        links: for each row, the rows that it is linked with.
+        most_neighbours: how many of them may follow it.
+        Others: as for [`GlobalBatches`].
+    """
+
+    def __init__(self, links: list[list[int]], batch_size: int, seed: int, rank: int = 0, num_processes: int = 1) -> None:
+        super().__init__(len(links), batch_size, seed, rank, num_processes)
+        self.links, self.most_neighbours = links, 7
+        self.rank, self.share = 0, batch_size
+
+    def order(self) -> list[int]:
+        draw = row_generator(self.seed, self.epoch)
+        taken, order = [False] * self.rows, []
+        for row in torch.randperm(self.rows, generator=draw).tolist():
+            if taken[row]:
+                continue
+            around = [n for n in self.links[row] if not taken[n]]
+            around = [around[i] for i in torch.randperm(len(around), generator=draw)[: self.most_neighbours].tolist()]
+            for chosen in (row, *around):
+                taken[chosen] = True
+                order.append(chosen)
+        return order
 
 
 def row_generator(seed: int, epoch: int, row: int = 0) -> torch.Generator:

@@ -86,8 +86,8 @@ def _refuse_batch_statistics(model: nn.Module) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
             raise ValueError(
                 f"{name or type(module).__name__} normalises with the statistics of its batch, so a step in chunks "
-                "cannot equal the step on the whole batch (and its running statistics would be updated twice): put batch "
-                "norm into eval mode, as CLIP4Cir's stage 1 does, or train without chunks"
+                "cannot equal the step on the whole batch (and its running statistics would be updated twice): put "
+                "batch norm into eval mode, as CLIP4Cir's stage 1 does, or train without chunks"
             )
 
 
@@ -126,7 +126,8 @@ def cached_step(
     """
     if not len(chunks):
         raise ValueError("a step needs at least one chunk")
-    _refuse_batch_statistics(model)
+    if len(chunks) > 1:
+        _refuse_batch_statistics(model)
     backward = accelerator.backward if accelerator is not None else torch.Tensor.backward
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     last = len(chunks) - 1
@@ -168,7 +169,8 @@ def cached_step(
     if of_loss and getattr(model, "find_unused_parameters", False):
         raise ValueError(
             "the loss uses parameters of the model directly, and DDP's find_unused_parameters=True counts those as "
-            "unused: return the temperature from forward, expanded to one value per row, and use its first row in loss_fn"
+            "unused: return the temperature from forward, expanded to one value per row, and use its first row in "
+            "loss_fn"
         )
     after = _RandomState(device)
 

@@ -39,7 +39,7 @@ class Figure:
     low: float | None = None
     high: float | None = None
     unit: str = ""
-    digest: str = ""
+    fingerprint: str = ""
 
 
 @dataclass
@@ -59,6 +59,7 @@ class CardFacts:
         arguments: the training run's resolved arguments, None when the folder has none.
         adapter: whether the folder holds a PEFT adapter, not a whole model.
         notes: hand-written Markdown that is added to the card.
+        origin: where weights without a training run come from, see [`origin_of`].
     """
 
     repo_id: str
@@ -76,6 +77,7 @@ class CardFacts:
     arguments: dict[str, Any] | None = None
     adapter: bool = False
     notes: str = ""
+    origin: str = ""
 
 
 def read_results(path: Path | str) -> list[dict[str, Any]]:
@@ -117,7 +119,7 @@ def figures_of(results: Iterable[dict[str, Any]]) -> list[Figure]:
             low=figure.get("low"),
             high=figure.get("high"),
             unit=figure.get("unit", ""),
-            digest=str(result["data"].get("digest", ""))[:16] if isinstance(result["data"], dict) else "",
+            fingerprint=str(result["data"].get("fingerprint", ""))[:16] if isinstance(result["data"], dict) else "",
         )
         for result in results
         for name, figure in result["figures"].items()
@@ -133,6 +135,27 @@ def data_name(result: dict[str, Any]) -> str:
     return data.get("name") or f"data in the {layout} layout"
 
 
+def _data_id(name: str) -> str:
+    return re.sub(r"[^\w./-]+", "-", name).strip("-").lower()
+
+
+def check_distinct(results: Iterable[dict[str, Any]]) -> None:
+    """Refuse two results that a reader of the metadata could not tell apart.
+
+    Raises:
+        ValueError: names the protocol and the data.
+    """
+    seen = set()
+    for result in results:
+        key = (data_name(result), result["protocol"], result.get("split"))
+        if key in seen:
+            raise ValueError(
+                f"two results of {result['protocol']} on {key[0]!r}, split {key[2]!r}: a card shows one. Leave one out "
+                "or give the data their own names (train/evaluation.py --data_name)"
+            )
+        seen.add(key)
+
+
 def check_weights(results: Iterable[dict[str, Any]], folder: Path) -> None:
     """Refuse figures that were measured on other weights than those of the folder.
 
@@ -145,8 +168,8 @@ def check_weights(results: Iterable[dict[str, Any]], folder: Path) -> None:
         measured = model.get("weights_sha256") if isinstance(model, dict) else None
         if measured != digest:
             raise ValueError(
-                f"the figures of {result['protocol']} were measured on weights {str(measured)[:16]}, but the weights to be "
-                f"published are {digest[:16]}; evaluate this very folder with train/evaluation.py"
+                f"the figures of {result['protocol']} were measured on weights {str(measured)[:16]}, but the weights "
+                f"to be published are {digest[:16]}; evaluate this very folder with train/evaluation.py"
             )
 
 
@@ -212,8 +235,10 @@ def model_card(facts: CardFacts, results: list[dict[str, Any]], folder: Path = C
 
     Raises:
         FileNotFoundError: `model_cards/` has no text for this kind of model.
-        ValueError: hand-written text states a result that no run has produced.
+        ValueError: hand-written text states a result that no run has produced, or two results are of the same protocol,
+            data and split.
     """
+    check_distinct(results)
     sections = system_sections(facts.model_type, facts.kind, folder)
     for name, text in sections.items():
         check_figures(text, results, f"model_cards text, section {name}")
@@ -292,8 +317,13 @@ def _provenance(result: dict[str, Any]) -> str:
     if any(figure.get("low") is not None for figure in result["figures"].values()):
         facts.append("with 95 % intervals in brackets")
     data = result["data"] if isinstance(result["data"], dict) else {}
-    facts += [f"{data[name]:,} {name}" for name in ("queries", "images") if isinstance(data.get(name), int)]
-    facts.append(f"data digest `{str(data['digest'])[:16]}`" if "digest" in data else "")
+    facts.append(f"{data['queries']:,} queries" if isinstance(data.get("queries"), int) else "")
+    gallery = data.get("gallery")
+    if isinstance(gallery, dict):
+        facts.append("galleries of " + ", ".join(f"{size:,} ({name})" for name, size in gallery.items()))
+    elif gallery is not None:
+        facts.append(f"a gallery of {gallery:,}")
+    facts.append(f"data fingerprint `{str(data['fingerprint'])[:16]}`" if "fingerprint" in data else "")
     facts.append(f"seed {result['seed']}" if "seed" in result else "")
     text = ", ".join(fact for fact in facts if fact)
     return f"Figures {text}." if text else ""
@@ -307,7 +337,7 @@ def eval_results_files(results: list[dict[str, Any]]) -> dict[str, str]:
     for result in results:
         entries = [
             EvalResultEntry(
-                dataset_id=data_name(result),
+                dataset_id=_data_id(data_name(result)),
                 task_id=f"{figure.protocol}/{figure.split}/{figure.name}".replace("//", "/"),
                 value=figure.value,
                 notes=_entry_note(figure),
@@ -315,7 +345,7 @@ def eval_results_files(results: list[dict[str, Any]]) -> dict[str, str]:
             for figure in figures_of([result])
         ]
         name = re.sub(r"[^\w.-]+", "_", f"{result['protocol']}-{result.get('split', '')}".strip("-"))
-        # The same protocol on two data sets: both are kept.
+        # The same protocol on two data sets: one file with both.
         path = f".eval_results/{name}.yaml"
         text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
         files[path] = files.get(path, "") + text
@@ -336,11 +366,11 @@ def _metadata(facts: CardFacts, results: list[dict[str, Any]]) -> str:
         EvalResult(
             task_type="retrieval",
             task_name=task,
-            dataset_type=re.sub(r"[^\w./-]+", "-", figure.data).strip("-").lower(),
+            dataset_type=_data_id(figure.data),
             dataset_name=figure.data,
             dataset_config=figure.protocol,  # keeps the protocols of one data set apart
             dataset_split=figure.split or None,
-            dataset_revision=figure.digest or None,
+            dataset_args={"fingerprint": figure.fingerprint} if figure.fingerprint else None,
             metric_type=figure.name,
             metric_name=f"{figure.name} ({figure.protocol})",
             metric_value=round(figure.value, 4),
@@ -363,13 +393,23 @@ def _metadata(facts: CardFacts, results: list[dict[str, Any]]) -> str:
 
 def _training_section(facts: CardFacts) -> str:
     if facts.arguments is None:
-        return "The folder holds no training arguments."
+        return facts.origin or "The folder holds no training arguments."
     shown = {name: _portable(value) for name, value in facts.arguments.items() if name != "program"}
     program = facts.arguments.get("program")
     lines = yaml.safe_dump(shown, sort_keys=True, allow_unicode=True)
     command = f"accelerate launch train/{Path(program).name} --config arguments.yaml" if program else ""
     intro = "With Lookbook's training program and these resolved arguments"
     return f"{intro} (`arguments.yaml`):\n\n" + (f"```\n{command}\n```\n\n" if command else "") + f"```yaml\n{lines}```"
+
+
+def origin_of(folder: Path) -> str:
+    """What an earlier card of this program says about the making of a model: of its conversion, for instance."""
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    if MARKER not in text:
+        return ""
+    section = text.partition("\n## How it was made\n")[2].partition("\n## ")[0]
+    return section.replace("The folder holds no training arguments.", "").strip()
 
 
 def _portable(value: Any) -> Any:

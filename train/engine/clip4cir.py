@@ -72,7 +72,7 @@ def starting_model(arguments: BackboneArguments, captions: list[str]) -> tuple[A
     if arguments.model:
         if arguments.clip_checkpoint:
             raise ValueError("--clip_checkpoint holds the weights of a --backbone; --model has its own")
-        model = CLIP4CirModel.from_pretrained(arguments.model)
+        model = fast_layout(CLIP4CirModel.from_pretrained(arguments.model))
         return model, CLIP4CirProcessor.from_pretrained(arguments.model)
     if arguments.architecture:
         model, tokenizer = _from_scratch(arguments, captions)
@@ -83,8 +83,17 @@ def starting_model(arguments: BackboneArguments, captions: list[str]) -> tuple[A
         size=arguments.image_size or model.config.image_size,
         transform=arguments.transform,
         target_ratio=arguments.target_ratio,
+        **_normalisation(arguments.vision_weights),
     )
-    return model, CLIP4CirProcessor(image_processor=image_processor, tokenizer=tokenizer)
+    return fast_layout(model), CLIP4CirProcessor(image_processor=image_processor, tokenizer=tokenizer)
+
+
+def fast_layout(model: Any) -> Any:
+    """The model with its image tower's convolutions in channels-last order, which is about twice as fast on a CPU."""
+    import torch
+
+    model.vision_model.to(memory_format=torch.channels_last)
+    return model
 
 
 def load_tokenizer(name: str) -> Any:
@@ -102,16 +111,39 @@ def image_encoder_parameters(model: Any) -> list:
     return [p for n, p in model.named_parameters() if "vision_model." in n or "visual_projection." in n]
 
 
-def choose_encoder(model: Any, encoder: str) -> None:
+def choose_encoder(model: Any, encoder: str, frozen: list[str] = ()) -> None:
     """Freeze what is not trained: `both` trains all, `text` freezes the image encoder, `image` everything else.
 
     The logit scale never trains, as in the original, where no loss reaches it.
+
+    Args:
+        model: the model.
+        encoder: both, text or image.
+        frozen: starts of parameter names that are frozen too.
+
+    Raises:
+        ValueError: nothing begins with one of the names.
     """
+    names = [name for name, _ in model.named_parameters()]
+    for start in frozen:
+        if not any(name.startswith(start) for name in names):
+            raise ValueError(f"--freeze {start}: no parameter begins like this; there are {', '.join(names[:3])}, ...")
     image = {id(p) for p in image_encoder_parameters(model)}
     for name, parameter in model.named_parameters():
         is_image = id(parameter) in image
         trains = encoder == "both" or (encoder == "image") == is_image
-        parameter.requires_grad_(trains and not name.endswith("logit_scale"))
+        held = name.endswith("logit_scale") or name.startswith(tuple(frozen))
+        parameter.requires_grad_(trains and not held)
+
+
+def _normalisation(vision_weights: str | None) -> dict[str, Any]:
+    """Mean and deviation that the image tower was trained with; CLIP's where there are no such weights."""
+    if vision_weights is None:
+        return {}
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    settings, _ = ImageProcessingMixin.get_image_processor_dict(vision_weights)
+    return {name: settings[name] for name in ("image_mean", "image_std") if name in settings}
 
 
 def _from_clip(arguments: BackboneArguments) -> Any:
@@ -185,7 +217,8 @@ def _from_scratch(arguments: BackboneArguments, captions: list[str]) -> tuple[An
         from transformers import AutoModel
 
         tower = AutoModel.from_pretrained(arguments.vision_weights, dtype="float32")
-        settings["vision_config"] = {**tower.config.to_dict(), **settings.get("vision_config", {})}
+        stored = {k: v for k, v in tower.config.to_dict().items() if k not in ("dtype", "architectures", "auto_map")}
+        settings["vision_config"] = {**stored, **settings.get("vision_config", {})}
         model = CLIP4CirModel(CLIP4CirConfig(**settings))
         model.vision_model.load_state_dict(tower.state_dict())
         return model, tokenizer

@@ -61,7 +61,15 @@ def encoder_digest(model: torch.nn.Module, *, frozen_part: Callable[[str], bool]
     """
     frozen_part = frozen_part or (lambda name: not name.startswith(("combiner", "logit_scale")))
     digest = hashlib.blake2b(digest_size=16)
-    incidental = ("transformers_version", "auto_map", "architectures", "dtype", "initializer_range", "id2label", "label2id")
+    incidental = (
+        "transformers_version",
+        "auto_map",
+        "architectures",
+        "dtype",
+        "initializer_range",
+        "id2label",
+        "label2id",
+    )
 
     def content(config: Any) -> Any:
         if isinstance(config, dict):

@@ -87,7 +87,8 @@ def gather_rows(x: torch.Tensor) -> torch.Tensor:
         listed = ", ".join(f"rank {rank}: {count}" for rank, count in enumerate(counts))
         raise ValueError(
             f"processes hold different numbers of rows ({listed}); labels of a contrastive loss would point at the "
-            "wrong columns. Use a training loader with drop_last=True and a batch size divisible by the number of processes"
+            "wrong columns. Use a training loader with drop_last=True and a batch size divisible by the number of "
+            "processes"
         )
     return AllGatherRows.apply(x)
 

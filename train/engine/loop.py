@@ -14,9 +14,9 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from train.engine.batches import GlobalBatches
+from train.engine.batches import GlobalBatches, NeighbourBatches
 from train.engine.checkpoint import latest_checkpoint, restore_interrupted, save_checkpoint, write_folder
-from train.engine.run import Run
+from train.engine.run import Run, from_main
 
 # A step over the whole batch: runs forward and backward (through `run.accelerator`) and returns the detached loss.
 TrainingStep = Callable[[Any], torch.Tensor]
@@ -94,7 +94,8 @@ def fit(
         run: the run; its arguments say whether to resume and how often to write checkpoints.
         model, optimizer: as returned by `run.accelerator.prepare`.
         scheduler: not prepared (a prepared one steps once per process); None for a constant learning rate.
-        rows: map-style data set; `set_epoch(epoch)` is called on it before every epoch when it has that method.
+        rows: map-style data set; `set_epoch(epoch)` is called on it before every epoch when it has that method, and its
+            attribute `links`, when it has one, keeps linked rows together (see `NeighbourBatches`).
         collate: from a list of rows to a batch.
         batch_size: rows of one global batch, over all processes.
         training_step: from a batch to the detached loss, after backward.
@@ -113,9 +114,9 @@ def fit(
     accelerator, folder = run.accelerator, run.folder
     progress = Progress()
     accelerator.register_for_checkpointing(progress, *([scheduler] if scheduler is not None else []))
-    sampler = GlobalBatches(
-        len(rows), batch_size, run.arguments.seed, accelerator.process_index, accelerator.num_processes
-    )
+    place = (run.arguments.seed, accelerator.process_index, accelerator.num_processes)
+    links = getattr(rows, "links", None)
+    sampler = GlobalBatches(len(rows), batch_size, *place) if links is None else NeighbourBatches(links, batch_size, *place)
     loader = DataLoader(
         rows,
         batch_sampler=sampler,
@@ -129,7 +130,7 @@ def fit(
     total = schedule.epochs * sampler.steps_per_epoch
     limit = min(total, run.arguments.max_steps or total)
     bar = tqdm(total=limit, initial=progress.step, unit="step", disable=not run.is_main, dynamic_ncols=True)
-    started = time.perf_counter()
+    started = written = time.perf_counter()
     while progress.epoch < schedule.epochs and progress.step < limit:
         sampler.start(progress.epoch, progress.step_in_epoch)
         if hasattr(rows, "set_epoch"):
@@ -144,12 +145,15 @@ def fit(
             at_end = progress.step_in_epoch == sampler.steps_per_epoch
             if checkpoint_steps and progress.step % checkpoint_steps == 0 and not at_end:
                 save_checkpoint(accelerator, folder / "checkpoints", progress.step)
+                written = time.perf_counter()
             if progress.step == limit:
                 break
         if progress.step_in_epoch == sampler.steps_per_epoch:
             _end_epoch(run, progress, schedule, validate, save_model, bar)
-        else:  # --max_steps inside an epoch
+        due = time.perf_counter() - written >= run.arguments.checkpoint_seconds
+        if from_main(due or progress.step >= limit):
             save_checkpoint(accelerator, folder / "checkpoints", progress.step)
+            written = time.perf_counter()
     bar.close()
     if save_model and not progress.best:
         # Stopped before the first validation, or no figure to choose by: keep the model as it is now.
@@ -183,7 +187,7 @@ def _step(run, model, optimizer, scheduler, batch, training_step, schedule, prog
 
 
 def _end_epoch(run, progress, schedule, validate, save_model, bar) -> None:
-    """Log the epoch, validate, keep the best model, and only then write the checkpoint that includes all of it."""
+    """Log the epoch, validate and keep the best model; the checkpoint that includes all of it comes after."""
     epoch, mean_loss = progress.epoch, progress.loss_sum / progress.step_in_epoch
     run.log({"epoch": epoch, "epoch_loss": mean_loss}, progress.step)
     run.log_csv("train_metrics.csv", {"epoch": epoch, "train_epoch_loss": mean_loss})
@@ -191,11 +195,12 @@ def _end_epoch(run, progress, schedule, validate, save_model, bar) -> None:
         figures = validate()
         run.log({"epoch": epoch, **{f"validation/{k}": v for k, v in figures.items()}}, progress.step)
         run.log_csv("validation_metrics.csv", {"epoch": epoch, **figures})
+        unknown = [name for name in schedule.best_metrics if name not in figures]
+        if unknown:
+            raise ValueError(f"--best_metrics {unknown[0]}: the validation gives {', '.join(figures)}")
         shown = ", ".join(f"{name} {figures[name]:.2f}" for name in schedule.best_metrics or list(figures)[:2])
         bar.write(f"epoch {epoch}: loss {mean_loss:.4f}, {shown}") if run.is_main else None
         for number, name in enumerate(schedule.best_metrics):
-            if name not in figures:
-                raise ValueError(f"--best_metrics {name}: the validation gives {', '.join(figures)}")
             if figures[name] > progress.best.get(name, -math.inf):
                 progress.best[name] = figures[name]
                 if save_model:
@@ -203,7 +208,6 @@ def _end_epoch(run, progress, schedule, validate, save_model, bar) -> None:
         if schedule.save_every and save_model:
             _save(run, f"model_{epoch}", save_model)
     progress.epoch, progress.step_in_epoch, progress.loss_sum = epoch + 1, 0, 0.0
-    save_checkpoint(run.accelerator, run.folder / "checkpoints", progress.step)
 
 
 def _save(run: Run, name: str, save_model: Callable[[Path], None]) -> None:

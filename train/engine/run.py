@@ -23,7 +23,8 @@ from train.engine.arguments import argument
 
 TRACKER_EXTRAS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb", "comet_ml": "comet_ml"}
 # Arguments that may differ between a run and its continuation without changing a single bit of the result.
-FREE_ON_RESUME = {"resume", "overwrite", "num_workers", "report_to", "checkpoint_steps", "max_steps", "pixel_cache"}
+FREE_ON_RESUME = {"resume", "overwrite", "num_workers", "report_to", "max_steps", "pixel_cache"}
+FREE_ON_RESUME |= {"checkpoint_steps", "checkpoint_seconds"}
 
 
 @dataclasses.dataclass
@@ -40,6 +41,9 @@ class RunArguments:
     max_steps: int | None = argument(None, "stop after this many optimizer steps", minimum=1)
     checkpoint_steps: int | None = argument(
         None, "also write a checkpoint every so many steps, not only after each epoch", minimum=1
+    )
+    checkpoint_seconds: float = argument(
+        60.0, "least time between two checkpoints at epoch ends (the last epoch always writes one)", minimum=0
     )
     report_to: Literal["none", "tensorboard", "trackio", "wandb", "comet_ml"] = argument(
         "none", "tracker beside metrics.jsonl and the CSV files"
@@ -66,11 +70,13 @@ class Run:
         """
         from accelerate import Accelerator, DistributedDataParallelKwargs
         from accelerate.utils import set_seed
+        from transformers.utils import logging
 
         self.arguments = arguments
         self.settings = {k: v for part in (arguments, *others) for k, v in dataclasses.asdict(part).items()}
         self.folder = Path(arguments.output_dir)
         _check_tracker(arguments.report_to)
+        logging.disable_progress_bar()  # a bar for every saved model would cut the training's own in pieces
         self.accelerator = Accelerator(
             cpu=arguments.cpu or None,
             mixed_precision=arguments.mixed_precision,
@@ -82,7 +88,7 @@ class Run:
         self.is_main = self.accelerator.is_main_process
         self._lock = None
         problem = self._claim_folder() if self.is_main else None
-        problem = _from_main(problem)
+        problem = from_main(problem)
         if problem is not None:
             self._release()
             raise problem
@@ -117,7 +123,7 @@ class Run:
         path = self.folder / name
         new = not path.exists()
         with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
             if new:
                 writer.writeheader()
             writer.writerow(row)
@@ -221,7 +227,8 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def _from_main(value: Any) -> Any:
+def from_main(value: Any) -> Any:
+    """The main process's value, on every process."""
     from accelerate.utils import broadcast_object_list
 
     box = [value]

@@ -32,14 +32,15 @@ class ComposedValidation:
     def __init__(self, data: DataArguments, processor: Any, cache: str | Path) -> None:
         from train.engine.images import PixelStore
         from train.retrieval.composed import find_protocol
-        from train.retrieval.composed_data import DEFAULT_SPLITS, load_composed_set
+        from train.retrieval.composed_data import default_split, load_composed_set
 
         self.protocol = data.protocol or DEFAULT_PROTOCOLS[data.dataset]
         find_protocol(self.protocol)
-        split = data.validation_split or DEFAULT_SPLITS[data.dataset]
-        self.set = load_composed_set(data.dataset, data.data_dir, split, missing=data.missing_images)
+        split = data.validation_split or default_split(self.protocol, data.dataset)
+        self.set = load_composed_set(data.dataset, data.data_dir, split, missing_images=data.missing_images)
         self.processor = processor
-        self.pixels = PixelStore.build(cache, self.set.images, processor.image_processor, name=f"validation-{split}")
+        sources = dict(zip(self.set.gallery_ids, self.set.images, strict=True))
+        self.pixels = PixelStore.build(cache, sources, processor.image_processor, name=f"validation-{split}")
         self._frozen: tuple[Any, Any] | None = None
 
     @property

@@ -42,16 +42,21 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 77)
     learner = Tokenizer(BPE(end_of_word_suffix=END_OF_WORD))
     learner.normalizer = pattern.normalizer
     learner.pre_tokenizer = pattern.pre_tokenizer
-    learner.train_from_iterator(
-        texts,
-        BpeTrainer(
-            vocab_size=vocab_size, initial_alphabet=alphabet, end_of_word_suffix=END_OF_WORD, show_progress=False
-        ),
+    # Given in advance, because the trainer breaks ties by the order of entries, and would number the bytes at the end
+    # of a word as it meets them in a hash table: the same texts would give another vocabulary now and then.
+    endings = [letter + END_OF_WORD for letter in alphabet]
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        initial_alphabet=alphabet,
+        special_tokens=endings,
+        end_of_word_suffix=END_OF_WORD,
+        show_progress=False,
     )
+    learner.train_from_iterator(texts, trainer)
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]][: vocab_size - smallest]
 
     # CLIP's order: the bytes, the bytes at the end of a word, the merges as learned, start, end.
-    entries = alphabet + [letter + END_OF_WORD for letter in alphabet] + [left + right for left, right in merges]
+    entries = alphabet + endings + [left + right for left, right in merges]
     entries = [*dict.fromkeys(entries), START, END]
     vocabulary = {token: index for index, token in enumerate(entries)}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=max_length)

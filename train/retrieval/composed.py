@@ -486,8 +486,8 @@ def _cirr_figures(mean: np.ndarray, group_cutoffs: tuple[int, ...], cutoffs: tup
     # Deviation: the original stops with an error when a recall is 0; both means then tend to 0.
     positive = recalls.min(axis=-1) > 0
     safe = np.where(recalls > 0, recalls, 1.0)
-    figures["harmonic_mean"] = np.where(positive, recalls.shape[-1] / np.sum(1 / safe, axis=-1), 0.0)
-    figures["geometric_mean"] = np.where(positive, np.exp(np.mean(np.log(safe), axis=-1)), 0.0)
+    figures["harmonic_mean"] = positive * recalls.shape[-1] / np.sum(1 / safe, axis=-1)
+    figures["geometric_mean"] = positive * np.exp(np.mean(np.log(safe), axis=-1))
     return figures
 
 

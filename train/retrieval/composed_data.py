@@ -59,7 +59,11 @@ def default_split(protocol: str, layout: str) -> str:
 
 
 def load_composed_set(
-    layout: str, data_dir: str | Path, split: str | None = None, missing_images: str = "error"
+    layout: str,
+    data_dir: str | Path,
+    split: str | None = None,
+    missing_images: str = "error",
+    images: str = "required",
 ) -> ComposedSet:
     """Read one split of a data set with all protocols it can serve.
 
@@ -68,12 +72,13 @@ def load_composed_set(
         data_dir: folder of the data set, see the builder's file.
         split: default val (FashionIQ, CIRR) or valid (catalogue).
         missing_images: "error" stops at missing pictures, "skip" leaves their rows out and counts them.
+        images: "absent" reads the annotations alone, for features that come from elsewhere.
 
     Raises:
         ValueError: an unknown layout or split, a split without targets, ids that don't fit.
         FileNotFoundError: from the builder, with the file it expected.
     """
-    readers: dict[str, Callable[[str, str, str], ComposedSet]] = {
+    readers: dict[str, Callable[[str, str, dict[str, str]], ComposedSet]] = {
         "fashioniq": _fashioniq,
         "cirr": _cirr,
         "catalogue": _catalogue,
@@ -81,7 +86,7 @@ def load_composed_set(
     if layout not in readers:
         raise ValueError(f"unknown layout {layout!r}; one of {', '.join(readers)}")
     split = split or DEFAULT_SPLITS[layout]
-    data = readers[layout](str(data_dir), split, missing_images)
+    data = readers[layout](str(data_dir), split, {"missing": missing_images, "images": images})
     data.fingerprint = fingerprint(data) | {"layout": layout, "split": split}
     return data
 
@@ -122,8 +127,8 @@ def load_cirr_queries(data_dir: str | Path, split: str = "test1") -> CirrQueries
     """Read what the test server's files are made from; errors are the builder's."""
     from data_scripts.cirr import Cirr
 
-    gallery = _split(Cirr, "gallery", str(data_dir), split, "error")
-    rows = _without_images(_split(Cirr, "triplets", str(data_dir), split, "error"))
+    gallery = _split(Cirr, "gallery", str(data_dir), split, {})
+    rows = _without_images(_split(Cirr, "triplets", str(data_dir), split, {}))
     return CirrQueries(
         gallery_names=_distinct(gallery["image_id"][:]),
         images=Pictures(gallery),
@@ -134,7 +139,7 @@ def load_cirr_queries(data_dir: str | Path, split: str = "test1") -> CirrQueries
     )
 
 
-def _fashioniq(data_dir: str, split: str, missing: str) -> ComposedSet:
+def _fashioniq(data_dir: str, split: str, options: dict[str, str]) -> ComposedSet:
     from data_scripts.fashioniq import FashionIQ
     from modeling.clip4cir.processing_clip4cir import join_captions
 
@@ -142,15 +147,15 @@ def _fashioniq(data_dir: str, split: str, missing: str) -> ComposedSet:
     queries: dict[str, list] = {"query": [], "reference": [], "target": [], "caption": [], "category": []}
     pictures: dict[str, tuple[Pictures, int]] = {}
     for category in CATEGORIES:
-        gallery = _split(FashionIQ, f"{category}-gallery", data_dir, split, missing)
+        gallery = _split(FashionIQ, f"{category}-gallery", data_dir, split, options)
         ids = galleries["fashioniq/original-split"][category] = _distinct(gallery["image_id"][:])
         of_category = Pictures(gallery)
         # shirt and toptee share images: the first place where one is found counts.
         for row, image_id in enumerate(ids):
             pictures.setdefault(image_id, (of_category, row))
-        used = _split(FashionIQ, f"{category}-gallery-val-split", data_dir, split, missing)
+        used = _split(FashionIQ, f"{category}-gallery-val-split", data_dir, split, options)
         galleries["fashioniq/val-split"][category] = _distinct(used["image_id"][:])
-        rows = _without_images(_split(FashionIQ, category, data_dir, split, missing))
+        rows = _without_images(_split(FashionIQ, category, data_dir, split, options))
         queries["query"] += [f"{category}/{row}" for row in rows["row"][:]]
         queries["reference"] += rows["reference_id"][:]
         queries["target"] += rows["target_id"][:]
@@ -166,12 +171,12 @@ def _fashioniq(data_dir: str, split: str, missing: str) -> ComposedSet:
     )
 
 
-def _cirr(data_dir: str, split: str, missing: str) -> ComposedSet:
+def _cirr(data_dir: str, split: str, options: dict[str, str]) -> ComposedSet:
     from data_scripts.cirr import Cirr
 
-    gallery = _split(Cirr, "gallery", data_dir, split, missing)
+    gallery = _split(Cirr, "gallery", data_dir, split, options)
     ids = _distinct(gallery["image_id"][:])
-    rows = _without_images(_split(Cirr, "triplets", data_dir, split, missing))
+    rows = _without_images(_split(Cirr, "triplets", data_dir, split, options))
     queries = {
         "query": rows["pairid"][:],
         "reference": rows["reference_id"][:],
@@ -188,12 +193,12 @@ def _cirr(data_dir: str, split: str, missing: str) -> ComposedSet:
     return data
 
 
-def _catalogue(data_dir: str, split: str, missing: str) -> ComposedSet:
+def _catalogue(data_dir: str, split: str, options: dict[str, str]) -> ComposedSet:
     from data_scripts.catalogue import Catalogue
 
-    products = _split(Catalogue, "products", data_dir, split, missing)
+    products = _split(Catalogue, "products", data_dir, split, options)
     ids = _distinct(products["product_id"][:])
-    rows = _without_images(_split(Catalogue, "composed", data_dir, split, missing))
+    rows = _without_images(_split(Catalogue, "composed", data_dir, split, options))
     queries = {
         "query": [str(number) for number in range(len(rows))],
         "reference": rows["reference_id"][:],
@@ -245,10 +250,10 @@ def _composed_set(
     )
 
 
-def _split(builder: type, config: str, data_dir: str, split: str, missing: str) -> Any:
+def _split(builder: type, config: str, data_dir: str, split: str, options: dict[str, str]) -> Any:
     from data_scripts.prepare import prepare
 
-    splits = prepare(builder, config, data_dir, splits=(split,), missing=missing)
+    splits = prepare(builder, config, data_dir, splits=(split,), **options)
     if split not in splits:
         raise ValueError(
             f"{data_dir} has no split {split!r} of {builder.__name__} ({config}); it has {', '.join(splits)}"

@@ -5,8 +5,10 @@ Scores are dot products: pass L2-normalised features for cosine similarity. High
 Tie rule, everywhere in this file: **an earlier gallery row wins**. The answers are those of a stable descending sort
 of every row of scores, but nothing is sorted: a rank is the number of gallery rows that score better, counted.
 
-A target's own score is read out of the same matrix product that scores its competitors. Computing it apart (a dot
-product per query, say) rounds differently in the last bit, and then a duplicate of the target can wrongly beat it.
+Equal gallery rows get equal scores, to the bit, so that duplicates tie instead of beating each other by rounding. Two
+things see to that. A target's own score is read out of the product that scores its competitors, not computed apart.
+And every block of the gallery has the same width, a multiple of 64 (the last one is padded): matrix libraries sum the
+columns at an odd edge in another order. Both were needed in measurements on a CPU.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from torch import Tensor
 CPU_BLOCK_BYTES = 16 * 2**20
 GPU_BLOCK_BYTES = 512 * 2**20
 
+_MULTIPLE = 64  # of the width of a block, see above
 _NOWHERE = torch.iinfo(torch.int64).max
 
 
@@ -40,8 +43,8 @@ def ranks_of_targets(
         positives: the gallery row of each query's target, (Q,); or one sequence of rows per query when several are
             right, and the best-ranked of them counts.
         exclude: (Q,) gallery row that is taken out of each query's ranking (its reference image), -1 for none.
-        max_block_bytes: size of the largest block of scores; None takes 16 MiB on a CPU, 512 MiB on a GPU. The working
-            memory is about 1.4 times this.
+        max_block_bytes: size of the largest block of scores, at least 256; None takes 16 MiB on a CPU, 512 MiB on a
+            GPU. The working memory is about 1.4 times this.
 
     Returns:
         (Q,) int64 on the CPU; 0 means the target ranks first.
@@ -63,9 +66,10 @@ def ranks_of_targets(
 
     ranks = torch.empty(len(queries), dtype=torch.int64)
     query_step, gallery_step = _block_shape(queries, len(gallery), max_block_bytes)
+    tiles = _Tiles(gallery, gallery_step, queries)
     with _exact_matmul(), torch.no_grad():
-        for chosen in order.split(query_step):
-            ranks[chosen] = _ranks_of_block(queries, gallery, chosen, offsets, rows, excluded, gallery_step)
+        for chosen in _blocks(order, query_step):
+            ranks[chosen] = _ranks_of_block(queries, tiles, chosen, offsets, rows, excluded)
     return ranks
 
 
@@ -98,13 +102,14 @@ def top_k(
     all_scores = torch.empty(len(queries), width, dtype=queries.dtype)
     all_indices = torch.empty(len(queries), width, dtype=torch.int64)
     query_step, gallery_step = _block_shape(queries, len(gallery), max_block_bytes)
+    tiles = _Tiles(gallery, gallery_step, queries)
     with _exact_matmul(), torch.no_grad():
-        for chosen in torch.arange(len(queries)).split(query_step):
-            block, device = queries[chosen], queries.device
+        for chosen in _blocks(torch.arange(len(queries)), query_step):
+            block, device = queries[chosen.to(queries.device)], queries.device
             scores = torch.full((len(chosen), 0), -math.inf, dtype=queries.dtype, device=device)
             indices = torch.full((len(chosen), 0), -1, dtype=torch.int64, device=device)
-            for start, tile in _tiles(gallery, gallery_step, device):
-                tile_scores = _tile_scores(block, tile, start, excluded[chosen])
+            for start in tiles.starts:
+                tile_scores = tiles.scores(block, start, excluded[chosen])
                 scores, indices = _merge(scores, indices, tile_scores, start, width)
             indices = indices.masked_fill(scores == -math.inf, -1)
             all_scores[chosen], all_indices[chosen] = scores.cpu(), indices.cpu()
@@ -170,10 +175,10 @@ def subset_ranks(queries: Tensor, gallery: Tensor, candidates: Tensor, targets: 
 
 
 def _ranks_of_block(
-    queries: Tensor, gallery: Tensor, chosen: Tensor, offsets: Tensor, rows: Tensor, excluded: Tensor, step: int
+    queries: Tensor, tiles: _Tiles, chosen: Tensor, offsets: Tensor, rows: Tensor, excluded: Tensor
 ) -> Tensor:
     """Ranks of a block of queries: find the best right answer's score, then count what beats it. Returns (B,)."""
-    device = queries.device
+    device, step = queries.device, tiles.step
     block, excluded = queries[chosen.to(device)], excluded[chosen]
     lengths = (offsets[1:] - offsets[:-1])[chosen]
     owner = torch.repeat_interleave(torch.arange(len(chosen)), lengths)  # block row of each right answer
@@ -185,7 +190,7 @@ def _ranks_of_block(
     scores, scored = None, -1
     for start in sorted({int(tile) * step for tile in (right // step).unique()}):
         del scores  # one block of scores at a time
-        scores, scored = _tile_scores(block, gallery[start : start + step].to(device), start, excluded), start
+        scores, scored = tiles.scores(block, start, excluded), start
         inside = ((right >= start) & (right < start + step)).nonzero().flatten()
         own[inside.to(device)] = scores[owner[inside].to(device), (right[inside] - start).to(device)]
     best.scatter_reduce_(0, owner.to(device), own, "amax")
@@ -195,11 +200,11 @@ def _ranks_of_block(
     row.scatter_reduce_(0, owner.to(device)[at_best], right.to(device)[at_best], "amin")
 
     ranks = torch.zeros(len(chosen), dtype=torch.int64, device=device)
-    others = [start for start in range(0, len(gallery), step) if start != scored]
+    others = [start for start in tiles.starts if start != scored]
     for start in [scored, *others]:  # counting has no order, so the tile at hand comes first
         if start != scored:
             del scores
-            scores = _tile_scores(block, gallery[start : start + step].to(device), start, excluded)
+            scores = tiles.scores(block, start, excluded)
         better = (scores > best[:, None]).sum(dim=1)
         no_worse = (scores >= best[:, None]).sum(dim=1)
         ranks += better
@@ -252,18 +257,29 @@ def _tile_top_k(tile: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
     return scores, columns.gather(1, order) + start
 
 
-def _tile_scores(block: Tensor, tile: Tensor, start: int, excluded: Tensor) -> Tensor:
-    """Scores (B, n) of one block against one tile of the gallery; the excluded rows get -inf."""
-    scores = block @ tile.to(block.dtype).T
-    here = ((excluded >= start) & (excluded < start + len(tile))).nonzero().flatten()
-    if len(here):
-        scores[here.to(scores.device), (excluded[here] - start).to(scores.device)] = -math.inf
-    return scores
+class _Tiles:
+    """The gallery in blocks of one width, read when asked for; the last one is filled up with zeros."""
+
+    def __init__(self, gallery: Tensor, step: int, queries: Tensor) -> None:
+        self.gallery, self.step, self.device, self.dtype = gallery, step, queries.device, queries.dtype
+        self.starts = range(0, len(gallery), step)
+        last = gallery[self.starts[-1] :].to(self.device, self.dtype)
+        self.tail = torch.nn.functional.pad(last, (0, 0, 0, step - len(last)))
+
+    def scores(self, block: Tensor, start: int, excluded: Tensor) -> Tensor:
+        """Scores (B, n) of a block of queries against the gallery rows from `start`; excluded rows get -inf."""
+        if start == self.starts[-1]:
+            scores = (block @ self.tail.T)[:, : len(self.gallery) - start]
+        else:
+            scores = block @ self.gallery[start : start + self.step].to(self.device, self.dtype).T
+        here = ((excluded >= start) & (excluded < start + scores.shape[1])).nonzero().flatten()
+        if len(here):
+            scores[here.to(scores.device), (excluded[here] - start).to(scores.device)] = -math.inf
+        return scores
 
 
-def _tiles(gallery: Tensor, step: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(gallery), step):
-        yield start, gallery[start : start + step].to(device)
+def _blocks(order: Tensor, step: int) -> tuple[Tensor, ...]:
+    return order.split(step) if len(order) else ()
 
 
 def _block_shape(queries: Tensor, gallery_rows: int, max_block_bytes: int | None) -> tuple[int, int]:
@@ -272,9 +288,18 @@ def _block_shape(queries: Tensor, gallery_rows: int, max_block_bytes: int | None
         max_block_bytes = CPU_BLOCK_BYTES if queries.device.type == "cpu" else GPU_BLOCK_BYTES
     if max_block_bytes < 1:
         raise ValueError(f"max_block_bytes must be positive, got {max_block_bytes}")
-    cells = max(1, max_block_bytes // queries.element_size())
-    query_step = max(1, min(len(queries), max(cells // gallery_rows, min(512, math.isqrt(cells)))))
-    return query_step, min(gallery_rows, max(1, cells // query_step))
+    cells = max_block_bytes // queries.element_size()
+    whole = _rounded_up(gallery_rows)
+    rows = max(cells // whole, min(512, math.isqrt(cells)))
+    rows = max(1, min(len(queries), rows, cells // _MULTIPLE))
+    columns = max(_MULTIPLE, min(whole, cells // rows // _MULTIPLE * _MULTIPLE))
+    # Blocks of about equal width, so that little of the last one is padding.
+    count = -(-gallery_rows // columns)
+    return rows, _rounded_up(-(-gallery_rows // count))
+
+
+def _rounded_up(columns: int) -> int:
+    return -(-columns // _MULTIPLE) * _MULTIPLE
 
 
 @contextmanager

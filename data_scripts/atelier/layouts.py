@@ -1,0 +1,241 @@
+"""What a world writes for one design: its rows in the official annotation files and its pictures.
+
+Everything is a function of the settings and the design's number, so any process can write any part in any order.
+Sources of the layouts: the FashionIQ repository (captions, image_splits, images) and CIRR's annotation version rc2.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .captions import cirr_caption, relative_captions
+from .designs import (
+    DESIGN_SIZE,
+    GROUP_SIZE,
+    GROUP_STREAM,
+    PAIR_STREAM,
+    garment_id,
+    generator,
+    lane_and_split,
+    make_design,
+)
+from .garment import Garment, differences
+from .render import VIEWS
+from .titles import description, title
+
+LAYOUTS = ("fashioniq", "cirr")
+FASHIONIQ_CATEGORIES = ("dress", "shirt", "toptee")
+SPLITS = ("train", "val", "test")
+#: Atelier split -> (CIRR split, picture folder and name prefix).
+CIRR_SPLITS = {"train": ("train", "train"), "val": ("val", "dev"), "test": ("test1", "test1")}
+FASHIONIQ_ROOT, CIRR_ROOT, OWN_ROOT = "fashionIQ_dataset", "cirr_dataset", "atelier"
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    """Everything that decides what a world contains; two worlds with equal settings are equal.
+
+    Attributes:
+        garments: how many products, 200 to 1,000,000.
+        seed: 0 or larger.
+        image_size: side of every picture in pixels, 32 to 1024.
+        layouts: which official trees are written, of `LAYOUTS`.
+        views: extra pictures per garment under ``atelier/views``, of `render.VIEWS`.
+        train_pairs, val_pairs: FashionIQ triplets per design of 18 garments; test designs use `val_pairs`.
+        group_pairs: CIRR queries per group of six.
+        figure_share: share of the main pictures that show the garment on a figure.
+        picture_format: of the CIRR pictures, "png" as in the original or "jpg"; FashionIQ's are always JPEG.
+
+    Raises:
+        ValueError: a value is out of range; the message names it and the range.
+    """
+
+    garments: int = 3000
+    seed: int = 7
+    image_size: int = 128
+    layouts: tuple[str, ...] = LAYOUTS
+    views: tuple[str, ...] = ()
+    train_pairs: int = 30
+    val_pairs: int = 16
+    group_pairs: int = 9
+    figure_share: float = 0.15
+    picture_format: str = "png"
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "garments": (200, 1_000_000), "seed": (0, 2**31 - 1), "image_size": (32, 1024), "figure_share": (0.0, 1.0),
+            "train_pairs": (1, DESIGN_SIZE * (DESIGN_SIZE - 1)), "val_pairs": (1, DESIGN_SIZE * (DESIGN_SIZE - 1)),
+            "group_pairs": (1, GROUP_SIZE * (GROUP_SIZE - 1)),
+        }  # fmt: skip
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}; it must be between {low:,} and {high:,}")
+        for name, allowed in (("layouts", LAYOUTS), ("views", VIEWS)):
+            chosen = getattr(self, name)
+            wrong = [v for v in chosen if v not in allowed]
+            if wrong or len(set(chosen)) != len(chosen):
+                raise ValueError(f"{name} is {list(chosen)}; choose different ones of {', '.join(allowed)}")
+        if not self.layouts and not self.views:
+            raise ValueError(f"layouts and views are both empty; choose layouts of {', '.join(LAYOUTS)}")
+        if self.picture_format not in ("png", "jpg"):
+            raise ValueError(f"picture_format is {self.picture_format!r}; choose png or jpg")
+
+    @property
+    def designs(self) -> int:
+        """Number of designs; the last one may be cut short."""
+        return -(-self.garments // DESIGN_SIZE)
+
+    def as_dict(self) -> dict:
+        """JSON-able form, as stored in ``world.json``."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture file to be: `view` None means the garment's main view."""
+
+    path: Path
+    index: int
+    view: str | None
+    take: int
+
+
+def annotation_files(settings: WorldSettings) -> dict[str, str]:
+    """Relative path of every annotation file -> its kind: "list", "object" or "lines"."""
+    files = {f"{OWN_ROOT}/garments.jsonl": "lines", f"{OWN_ROOT}/queries.jsonl": "lines"}
+    if "fashioniq" in settings.layouts:
+        for category in FASHIONIQ_CATEGORIES:
+            for split in SPLITS:
+                files[f"{FASHIONIQ_ROOT}/captions/cap.{category}.{split}.json"] = "list"
+                files[f"{FASHIONIQ_ROOT}/image_splits/split.{category}.{split}.json"] = "list"
+        files[f"{OWN_ROOT}/test_answers_fashioniq.json"] = "list"
+    if "cirr" in settings.layouts:
+        for split, _ in CIRR_SPLITS.values():
+            files[f"{CIRR_ROOT}/cirr/captions/cap.rc2.{split}.json"] = "list"
+            files[f"{CIRR_ROOT}/cirr/image_splits/split.rc2.{split}.json"] = "object"
+        files[f"{OWN_ROOT}/test_answers_cirr.json"] = "list"
+    return files
+
+
+def picture_folders(settings: WorldSettings) -> list[str]:
+    """Every folder that holds pictures, relative to the world."""
+    folders = []
+    if "fashioniq" in settings.layouts:
+        folders.append(f"{FASHIONIQ_ROOT}/images")
+    if "cirr" in settings.layouts:
+        folders += [f"{CIRR_ROOT}/train/{k}" for k in range(100)] + [f"{CIRR_ROOT}/dev", f"{CIRR_ROOT}/test1"]
+    for view in settings.views:
+        folders += [f"{OWN_ROOT}/views/{view}/{k:02d}" for k in range(100)]
+    return folders
+
+
+def _indices(settings: WorldSettings, number: int) -> range:
+    start = number * DESIGN_SIZE
+    return range(start, min(start + DESIGN_SIZE, settings.garments))
+
+
+def _cirr_name(index: int, split: str, suffix: str) -> tuple[str, str]:
+    """Name of a CIRR picture and its path relative to the picture root, as the split files give it."""
+    group, member = divmod(index, GROUP_SIZE)
+    folder = CIRR_SPLITS[split][1]
+    name = f"{folder}-{group}-{member // 2}-img{member % 2}"
+    return name, f"./{folder}/{group % 100}/{name}.{suffix}" if split == "train" else f"./{folder}/{name}.{suffix}"
+
+
+def pictures(settings: WorldSettings, number: int) -> Iterator[Picture]:
+    """The picture files of one design; does not need the garments themselves, so that checking a world is fast."""
+    category, split = lane_and_split(number)
+    indices = _indices(settings, number)
+    for index in indices:
+        name = garment_id(settings.seed, index)
+        if "fashioniq" in settings.layouts and category is not None:
+            yield Picture(Path(FASHIONIQ_ROOT, "images", f"{name}.jpg"), index, None, 0)
+        if "cirr" in settings.layouts and index // GROUP_SIZE * GROUP_SIZE + GROUP_SIZE <= indices.stop:
+            yield Picture(Path(CIRR_ROOT, _cirr_name(index, split, settings.picture_format)[1]), index, None, 1)
+        for view in settings.views:
+            yield Picture(Path(OWN_ROOT, "views", view, f"{index % 100:02d}", f"{name}.jpg"), index, view, 2)
+
+
+def _pairs(rng, count: int, members: int) -> list[tuple[int, int]]:
+    """Different ordered pairs of different members."""
+    everything = [(a, b) for a in range(members) for b in range(members) if a != b]
+    return [everything[int(i)] for i in rng.permutation(len(everything))[:count]]
+
+
+def _query_row(layout: str, query: str, reference: Garment, target: Garment, captions: list) -> str:
+    row = {
+        "layout": layout,
+        "query": query,
+        "split": reference.split,
+        "reference": reference.id,
+        "target": target.id,
+        "differences": list(differences(reference, target)),
+        "captions": [c.text for c in captions],
+        "statements": [[[s.attribute, s.operation, s.value] for s in c.statements] for c in captions],
+    }
+    return json.dumps(row)
+
+
+def rows(settings: WorldSettings, number: int) -> dict[str, list[str]]:
+    """What one design adds to each annotation file, by the file's relative path; each row is JSON text."""
+    design = make_design(settings.seed, number)[: len(_indices(settings, number))]
+    category, split = lane_and_split(number)
+    added: dict[str, list[str]] = {}
+
+    def add(path: str, row: str) -> None:
+        added.setdefault(path, []).append(row)
+
+    for garment in design:
+        row = garment.as_row() | {"title": title(garment), "description": description(garment)}
+        add(f"{OWN_ROOT}/garments.jsonl", json.dumps(row))
+    if "fashioniq" in settings.layouts and category is not None:
+        for garment in design:
+            add(f"{FASHIONIQ_ROOT}/image_splits/split.{category}.{split}.json", json.dumps(garment.id))
+        rng = generator(settings.seed, PAIR_STREAM, number)
+        count = settings.train_pairs if split == "train" else settings.val_pairs
+        for k, (a, b) in enumerate(_pairs(rng, count, len(design))):
+            reference, target = design[a], design[b]
+            captions = list(relative_captions(rng, reference, target, design))
+            row = {"target": target.id, "candidate": reference.id, "captions": [c.text for c in captions]}
+            if split == "test":
+                add(f"{OWN_ROOT}/test_answers_fashioniq.json", json.dumps(row | {"category": category}))
+                del row["target"]
+            add(f"{FASHIONIQ_ROOT}/captions/cap.{category}.{split}.json", json.dumps(row))
+            query = f"{category}-{number}-{k}"
+            add(f"{OWN_ROOT}/queries.jsonl", _query_row("fashioniq", query, reference, target, captions))
+    if "cirr" in settings.layouts:
+        for start in range(0, len(design) - GROUP_SIZE + 1, GROUP_SIZE):
+            _add_group(settings, design[start : start + GROUP_SIZE], add)
+    return added
+
+
+def _add_group(settings: WorldSettings, group: tuple[Garment, ...], add) -> None:
+    """The rows of one CIRR group of six."""
+    split = group[0].split
+    official = CIRR_SPLITS[split][0]
+    number = group[0].index // GROUP_SIZE
+    names = []
+    for garment in group:
+        name, path = _cirr_name(garment.index, split, settings.picture_format)
+        names.append(name)
+        add(f"{CIRR_ROOT}/cirr/image_splits/split.rc2.{official}.json", f"{json.dumps(name)}: {json.dumps(path)}")
+    rng = generator(settings.seed, GROUP_STREAM, number)
+    for k, (a, b) in enumerate(_pairs(rng, settings.group_pairs, GROUP_SIZE)):
+        caption = cirr_caption(rng, group[a], group[b], group)
+        pair = number * settings.group_pairs + k
+        row = {
+            "pairid": pair,
+            "reference": names[a],
+            "target_hard": names[b],
+            "target_soft": {names[b]: 1.0},
+            "caption": caption.text,
+            "img_set": {"id": number, "members": names, "reference_rank": a, "target_rank": b},
+        }
+        add(f"{OWN_ROOT}/queries.jsonl", _query_row("cirr", str(pair), group[a], group[b], [caption]))
+        if split == "test":
+            add(f"{OWN_ROOT}/test_answers_cirr.json", json.dumps({"pairid": pair, "target_hard": names[b]}))
+            del row["target_hard"], row["target_soft"]
+            row["img_set"] = {key: value for key, value in row["img_set"].items() if key != "target_rank"}
+        add(f"{CIRR_ROOT}/cirr/captions/cap.rc2.{official}.json", json.dumps(row))

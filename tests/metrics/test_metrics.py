@@ -1,0 +1,116 @@
+"""The `evaluate` modules: hand-typed ranks, and agreement with the figures of the protocols."""
+
+from pathlib import Path
+
+import evaluate
+import numpy as np
+import pytest
+
+from train.retrieval.composed import find_protocol
+
+METRICS = Path(__file__).resolve().parents[2] / "train" / "metrics"
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("metrics")
+    return lambda name: evaluate.load(str(METRICS / name), cache_dir=str(cache))
+
+
+def test_fashioniq_figures_of_hand_typed_ranks(load):
+    # dress: 2 of 4 under 10, 3 of 4 under 50; shirt: 1 of 2 and 1 of 2; toptee: 0 of 1 and 1 of 1.
+    ranks = [0, 9, 10, 50, 3, 51, 49]
+    categories = ["dress"] * 4 + ["shirt"] * 2 + ["toptee"]
+    figures = load("fashioniq").compute(ranks=ranks, categories=categories)
+    assert figures == pytest.approx(
+        {
+            "dress_recall_at10": 50.0,
+            "dress_recall_at50": 75.0,
+            "shirt_recall_at10": 50.0,
+            "shirt_recall_at50": 50.0,
+            "toptee_recall_at10": 0.0,
+            "toptee_recall_at50": 100.0,
+            "average_recall_at10": 100 / 3,
+            "average_recall_at50": 75.0,
+            "average_recall": (100 / 3 + 75.0) / 2,
+        }
+    )
+
+
+def test_cirr_figures_of_hand_typed_ranks(load):
+    figures = load("cirr").compute(ranks=[0, 4, 9, 49], group_ranks=[0, 1, 2, 0])
+    seven = [50.0, 75.0, 100.0, 25.0, 50.0, 75.0, 100.0]
+    names = ["group_recall_at1", "group_recall_at2", "group_recall_at3"] + [f"recall_at{k}" for k in (1, 5, 10, 50)]
+    assert [figures[name] for name in names] == seven
+    assert figures["mean(R@5+R_s@1)"] == 50.0
+    assert figures["arithmetic_mean"] == pytest.approx(475 / 7)
+    assert figures["harmonic_mean"] == pytest.approx(7 / sum(1 / x for x in seven))
+    assert figures["geometric_mean"] == pytest.approx(np.prod(seven) ** (1 / 7))
+
+
+def test_a_recall_of_zero_does_not_stop_the_means(load):
+    # The original stops with a statistics error at the first recall that is zero.
+    figures = load("cirr").compute(ranks=[3], group_ranks=[4])
+    assert figures["recall_at1"] == 0.0
+    assert figures["harmonic_mean"] == figures["geometric_mean"] == 0.0
+    assert figures["arithmetic_mean"] == pytest.approx(300 / 7)
+
+
+def test_recall_of_hand_typed_ranks(load):
+    figures = load("recall").compute(ranks=[0, 1, 9, 99], ks=(1, 10))
+    assert figures == pytest.approx(
+        {
+            "recall_at1": 25.0,
+            "recall_at10": 75.0,
+            "median_rank": 6.0,
+            "mean_reciprocal_rank": (1 + 1 / 2 + 1 / 10 + 1 / 100) / 4,
+        }
+    )
+
+
+def test_ranks_may_come_in_batches(load):
+    metric = load("fashioniq")
+    for start in range(0, 6, 2):
+        metric.add_batch(ranks=np.arange(start, start + 2) * 5, categories=["a", "b"])
+    assert metric.compute()["a_recall_at10"] == pytest.approx(100 / 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_modules_agree_with_the_protocols(load, seed):
+    generator = np.random.default_rng(seed)
+    ranks = generator.geometric(0.03, size=300) - 1
+    groups = generator.integers(0, 5, size=300)
+    categories = generator.choice(["dress", "shirt", "toptee"], size=300)
+    protocol = find_protocol("fashioniq/original-split")
+    hits = protocol.hits(ranks)
+    means = {c: hits[categories == c].mean(axis=0) for c in dict.fromkeys(categories.tolist())}
+    assert load("fashioniq").compute(ranks=ranks, categories=categories.tolist()) == pytest.approx(
+        protocol.figures(means)
+    )
+    protocol = find_protocol("cirr/val")
+    expected = protocol.figures({"all": protocol.hits(ranks, groups).mean(axis=0)})
+    assert load("cirr").compute(ranks=ranks, group_ranks=groups) == pytest.approx(expected)
+    protocol = find_protocol("composed/pooled-noref")
+    expected = protocol.figures({"all": protocol.hits(ranks).mean(axis=0)})
+    assert expected.items() <= load("recall").compute(ranks=ranks).items()
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("recall", {"ranks": [-1]}),
+        ("fashioniq", {"ranks": [-1], "categories": ["dress"]}),
+        ("cirr", {"ranks": [0], "group_ranks": [-1]}),
+    ],
+)
+def test_negative_ranks_are_refused(load, name, inputs):
+    with pytest.raises(ValueError, match="never negative"):
+        load(name).compute(**inputs)
+
+
+@pytest.mark.parametrize("name", ["recall", "fashioniq", "cirr"])
+def test_a_metric_file_can_be_published_alone(name):
+    # `evaluate` scans the text: one import per line, and nothing of this repository.
+    lines = [line for line in (METRICS / name / f"{name}.py").read_text().splitlines() if "import " in line[:8]]
+    assert lines and all("," not in line and "train" not in line for line in lines)
+    assert (METRICS / name / "README.md").read_text().startswith("---\n")
