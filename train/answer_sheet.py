@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from train.engine.arguments import argument, parse_arguments
+from train.engine.arguments import argument, parse_arguments, run_program
 
 
 @dataclasses.dataclass
@@ -100,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from typing import Any, Literal
 
-from train.engine.arguments import argument, parse_arguments
+from train.engine.arguments import argument, parse_arguments, run_program
 
 
 @dataclasses.dataclass
@@ -24,7 +24,7 @@ class SubmissionArguments:
     overwrite: bool = argument(False, "replace files of the same submission name")
     split: str = argument("test1", "split of the queries")
     revision: str | None = argument(None, "revision of a Hub model")
-    trust_remote_code: bool = argument(False, "run the code in the model folder instead of this repository's")
+    trust_remote_code: bool = argument(False, "run the code in the model folder, for types of other projects")
     batch_size: int = argument(32, "pictures per forward pass", minimum=1)
     text_batch_size: int = argument(128, "texts per forward pass", minimum=1)
     num_workers: int | None = argument(None, "threads that decode pictures; default: one per core", minimum=1)
@@ -99,4 +99,4 @@ def submit(arguments: SubmissionArguments) -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -14,7 +14,7 @@ import dataclasses
 import json
 from typing import Any, Literal
 
-from train.engine.arguments import argument, parse_arguments
+from train.engine.arguments import argument, parse_arguments, run_program
 from train.engine.clip4cir import BackboneArguments
 from train.engine.run import RunArguments
 from train.engine.triplets import DataArguments
@@ -40,7 +40,8 @@ class CombinerArguments:
         0, "training pictures, drawn anew for every step and process, that are answers too (bank only)", minimum=0
     )
     leave_out_reference: bool = argument(
-        False, "with --gallery_negatives, leave a query's own reference out: for protocols that remove it from the ranking"
+        False,
+        "with --gallery_negatives, leave a query's own reference out: for protocols that remove it from the ranking",
     )
     official_false_negatives: bool = argument(
         False, "as the original, count another query's equal target as a wrong answer"
@@ -56,7 +57,6 @@ class CombinerArguments:
     best_metrics: list[str] = argument(
         [], "figures to choose the best model by, one folder each; default: the data set's as in the original"
     )
-
 
     def __post_init__(self) -> None:
         if self.gallery_negatives and self.online:
@@ -200,7 +200,9 @@ def encode_online(model: Any, batch: dict[str, Any], rows_at_once: int) -> dict[
     with torch.no_grad():
         ids, mask = batch["input_ids"].split(rows_at_once), batch["attention_mask"].split(rows_at_once)
         return {
-            "image_features": torch.cat([model.get_image_features(p) for p in batch["pixel_values"].split(rows_at_once)]),
+            "image_features": torch.cat(
+                [model.get_image_features(p) for p in batch["pixel_values"].split(rows_at_once)]
+            ),
             "text_features": torch.cat([model.get_text_features(i, m) for i, m in zip(ids, mask, strict=True)]),
             "target_features": torch.cat(
                 [model.get_image_features(p) for p in batch["target_pixel_values"].split(rows_at_once)]
@@ -287,4 +289,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

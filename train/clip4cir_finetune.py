@@ -17,7 +17,7 @@ import dataclasses
 import json
 from typing import Any, Literal
 
-from train.engine.arguments import argument, parse_arguments
+from train.engine.arguments import argument, parse_arguments, run_program
 from train.engine.clip4cir import BackboneArguments
 from train.engine.run import RunArguments
 from train.engine.triplets import DataArguments
@@ -47,7 +47,9 @@ class FineTuneArguments:
         "is a query, every photo is encoded once, and all other photos are wrong answers",
     )
     title_weight: float = argument(
-        0.0, "weight of an image-title contrastive loss beside the main one (--batches photos, data with titles)", minimum=0
+        0.0,
+        "weight of an image-title contrastive loss beside the main one (--batches photos, data with titles)",
+        minimum=0,
     )
     title_logit_scale: float = argument(15.0, "constant that multiplies its cosines", above=0)
     symmetric: bool = argument(False, "add the loss from target to query")
@@ -78,7 +80,6 @@ class FineTuneArguments:
     best_metrics: list[str] = argument(
         [], "figures to choose the best model by, one folder each; default: the data set's as in the original"
     )
-
 
     def __post_init__(self) -> None:
         if self.batches == "photos" and self.rows_per_chunk:
@@ -386,4 +387,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

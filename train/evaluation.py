@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from train.engine.arguments import argument, parse_arguments
+from train.engine.arguments import argument, parse_arguments, run_program
 
 
 @dataclasses.dataclass
@@ -41,7 +41,7 @@ class EvaluationArguments:
     data_name: str | None = argument(None, "name of the data for reports and cards, e.g. FashionIQ")
     missing_images: Literal["error", "skip"] = argument("error", "stop at missing images, or skip and count their rows")
     revision: str | None = argument(None, "revision of a Hub model")
-    trust_remote_code: bool = argument(False, "run the code in the model folder instead of this repository's")
+    trust_remote_code: bool = argument(False, "run the code in the model folder, for types of other projects")
     batch_size: int = argument(32, "pictures per forward pass", minimum=1)
     text_batch_size: int = argument(128, "texts per forward pass", minimum=1)
     num_workers: int | None = argument(None, "threads that decode pictures; default: one per core", minimum=1)
@@ -204,4 +204,4 @@ def csv_text(results: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -91,9 +91,9 @@ def main() -> None:
     model = stage2 / "model"
     evaluation = folder / "evaluation"
     line = run(
-        "held-out queries, beside what image, text and their sum reach alone",
-        [sys.executable, "train/evaluation.py", "--model", str(model), "--protocol", "fashioniq", "--split", "test"]
-        + [*data, "--output_dir", str(evaluation), "--overwrite", "--trust_remote_code"],
+        "validation queries, which chose nothing here, beside what image, text and their sum reach alone",
+        [sys.executable, "train/evaluation.py", "--model", str(model), "--protocol", "fashioniq"]
+        + [*data, "--output_dir", str(evaluation), "--overwrite", "--trust_remote_code", "--data_name", "Atelier"],
     )
     run(
         "the model card, and a reload where this repository cannot be imported",
@@ -102,7 +102,7 @@ def main() -> None:
     )
     run(
         "composed queries, answered by the reloaded model",
-        [sys.executable, "train/answer_sheet.py", "--model", str(model), *data, "--split", "test"]
+        [sys.executable, "train/answer_sheet.py", "--model", str(model), *data]
         + ["--queries", "8", "--output", str(folder / "answers.png")],
     )
     print(f"\nquickstart took {(time.perf_counter() - started) / 60:.1f} minutes")

@@ -166,6 +166,9 @@ def to_model_keys(clip: StateDict, combiner: StateDict | None = None) -> StateDi
 def model_from_official(clip: StateDict, combiner: StateDict | None = None, **changes: Any) -> CLIP4CirModel:
     """A float32 model in evaluation mode from official state dicts; arguments as in [`config_from_official`].
 
+    Deviation: the weights keep float32. The original's loader rounds most of them to half precision when it evaluates
+    on a GPU (on a CPU it doesn't); [`round_to_half`] and the converter's `official_half_precision_weights` do that.
+
     Raises:
         ValueError: a tensor is missing, unused or of another shape than the model's; the message names them.
     """

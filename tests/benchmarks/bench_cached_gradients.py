@@ -81,8 +81,8 @@ def run() -> list[dict]:
             difference = ((grads - expected).norm() / expected.norm()).item()
             workload = (
                 f"stage-1 step, ViT 6 x 192 at {SIDE} px, batch {BATCH} in chunks of {size}; gradients differ by "
-                f"{difference:.1e} of their norm, losses by {abs(ours['loss'] / plain['loss'] - 1):.1e}; ratio of wall times "
-                f"{plain['wall'] / ours['wall']:.2f}"
+                f"{difference:.1e} of their norm, losses by {abs(ours['loss'] / plain['loss'] - 1):.1e}; ratio of wall "
+                f"times {plain['wall'] / ours['wall']:.2f}"
             )
             memory = {"ours": ours["peak_mib"], "baseline": plain["peak_mib"]}
             name = f"cached gradients, chunks of {size}"

@@ -174,17 +174,17 @@ def run() -> list[dict]:
     size = f"RN50x4, D 640, P 2560, H 5120, {TRIPLETS} triplets in batches of {BATCH}"
     scaled = (
         f"encoding timed on {SAMPLE} triplets ({online['seconds']:.3f} s each), Combiner on {STEPS} steps "
-        f"({stored['seconds']:.2f} s from the bank, {given['seconds']:.2f} s given features), scaled; ratio of wall times "
-        f"{online_epoch['wall'] / bank_epoch['wall']:.0f}"
+        f"({stored['seconds']:.2f} s from the bank, {given['seconds']:.2f} s given features), scaled; ratio of wall "
+        f"times {online_epoch['wall'] / bank_epoch['wall']:.0f}"
     )
     memory = {"ours": stored["peak_mib"], "baseline": max(online["peak_mib"], given["peak_mib"])}
     name, seconds = "Combiner epoch from the bank", (bank_epoch["seconds"], online_epoch["seconds"])
     epoch = row(name, f"{size}; {scaled}", *seconds, "CPU s per epoch", memory)
     parts = (
-        f"{IMAGES} pictures at {built['image']['seconds']:.3f} s, {TEXTS} texts at {built['text']['seconds']:.4f} s, timed "
-        f"on {2 * SAMPLE} and {16 * SAMPLE}, scaled; opening it again {built['nothing_new']['seconds']:.2f} s; features "
-        f"differ by {built['difference']:.1e} (relative) from those of the baseline; baseline: one epoch on-line; ahead "
-        f"after epoch {pays_off}; ratio of wall times {online_epoch['wall'] / build['wall']:.2f}"
+        f"{IMAGES} pictures at {built['image']['seconds']:.3f} s, {TEXTS} texts at {built['text']['seconds']:.4f} s, "
+        f"timed on {2 * SAMPLE} and {16 * SAMPLE}, scaled; opening it again {built['nothing_new']['seconds']:.2f} s; "
+        f"features differ by {built['difference']:.1e} (relative) from those of the baseline; baseline: one epoch "
+        f"on-line; ahead after epoch {pays_off}; ratio of wall times {online_epoch['wall'] / build['wall']:.2f}"
     )
     memory = {"ours": built["peak_mib"], "baseline": online["peak_mib"]}
     cost = row(

@@ -32,7 +32,9 @@ def refused(capsys, *argv):
 
 def test_flags_override_the_file_and_the_file_overrides_defaults(tmp_path):
     file = tmp_path / "recipe.yaml"
-    file.write_text("learning_rate: 1e-5\nepochs: 7\nsave: true\nwarmup: 5\ncategories: [toptee]\noutput-dir: from_file\n")
+    file.write_text(
+        "learning_rate: 1e-5\nepochs: 7\nsave: true\nwarmup: 5\ncategories: [toptee]\noutput-dir: from_file\n"
+    )
     read = parse("--config", str(file), "--epochs", "9")
     assert read == Example("from_file", 1e-5, 9, 5, "both", True, ["toptee"])
     assert isinstance(read.learning_rate, float)  # YAML itself reads 1e-5 as text

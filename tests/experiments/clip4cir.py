@@ -1,6 +1,7 @@
 """Rebuild the table of results on real product photos in modeling/clip4cir/README.md.
 
-    python tests/experiments/clip4cir.py --mango DIR --mango_titles FILE ... --myntra DIR --vision_weights DIR --output_dir runs/experiments
+    python tests/experiments/clip4cir.py --mango DIR --mango_titles FILE ... --myntra DIR --vision_weights DIR \\
+        --output_dir runs/experiments
 
 --mango is a tree in the FashionIQ layout (train, val, test with targets), --myntra a catalogue folder (see
 data_scripts/catalogue.py), --vision_weights a MobileNetV2 of transformers. For both data sets, from random weights and
@@ -109,10 +110,10 @@ def summarise(arguments: ExperimentArguments, runs: list[dict]) -> list[dict]:
         hits = {s: np.mean([record[s].hits() for record in records], axis=0) for s in SYSTEMS}
         figures = {s: bootstrap_figures(h, protocol.figures) for s, h in hits.items()}
         differences = {s: paired_bootstrap(hits["model"], hits[s], protocol.figures) for s in SYSTEMS if s != "model"}
-        per_seed = {
-            s: [float(100 * (record[s].ranks < 1).mean()) for record in records] for s in ("model", "sum")
-        }
-        chance = json.loads((Path(arguments.output_dir) / mine[0]["folder"] / "evaluation" / "results.json").read_text())
+        per_seed = {s: [float(100 * (record[s].ranks < 1).mean()) for record in records] for s in ("model", "sum")}
+        chance = json.loads(
+            (Path(arguments.output_dir) / mine[0]["folder"] / "evaluation" / "results.json").read_text()
+        )
         rows.append(
             {
                 "data": data,
@@ -125,7 +126,9 @@ def summarise(arguments: ExperimentArguments, runs: list[dict]) -> list[dict]:
                 "recall_at1_per_seed": per_seed,
                 "chance": chance["results"][0]["controls"]["chance"],
                 "baseline": dict(zip(("recall_at1", "recall_at10"), BASELINES[data], strict=True)),
-                "minutes": {s: round(float(np.mean([r["seconds"][s] for r in mine])) / 60, 1) for s in ("stage1", "stage2")},
+                "minutes": {
+                    s: round(float(np.mean([r["seconds"][s] for r in mine])) / 60, 1) for s in ("stage1", "stage2")
+                },
             }
         )
     return rows
@@ -163,11 +166,7 @@ def main() -> None:
     (arguments,) = parse_arguments(ExperimentArguments, description=__doc__)
     starts = STARTS if arguments.vision_weights else ("scratch",)
     tasks = [
-        (data, start, seed)
-        for seed in arguments.seeds
-        for data in DATA
-        if getattr(arguments, data)
-        for start in starts
+        (data, start, seed) for seed in arguments.seeds for data in DATA if getattr(arguments, data) for start in starts
     ]
     if not tasks:
         raise SystemExit("nothing to run: give --mango or --myntra")

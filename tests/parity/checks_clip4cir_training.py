@@ -150,7 +150,9 @@ def check_stage2(case):
 
 def check_stage2_run(case, name):
     config, settings = case.json["config"], case.json["hyper_parameters"]
-    masks = {k: case.tensors[f"inputs.{name}.mask.{k}"] for k in COMBINER_MASKS if f"inputs.{name}.mask.{k}" in case.tensors}
+    masks = {
+        k: case.tensors[f"inputs.{name}.mask.{k}"] for k in COMBINER_MASKS if f"inputs.{name}.mask.{k}" in case.tensors
+    }
     arguments = clip4cir_combiner.CombinerArguments(
         projection_dim=config["projection_dim"],
         hidden_dim=config["hidden_dim"],

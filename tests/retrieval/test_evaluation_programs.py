@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,26 @@ def test_two_processes_give_the_ranks_of_one(evaluated, model_dir, fashioniq_dir
         for system, record in systems.items():
             assert np.array_equal(record.ranks, two[protocol][system].ranks)
     assert (tmp_path / "n" / "results.json").read_text() == (evaluated[0] / "results.json").read_text()
+
+
+def test_code_in_a_folder_runs_only_when_it_is_trusted(model_dir, fashioniq_dir, tmp_path):
+    from train.retrieval.loading import load_model
+
+    # A type of this repository: its own code, whatever the folder holds.
+    own = tmp_path / "own"
+    shutil.copytree(model_dir, own)
+    (own / "modeling_clip4cir.py").write_text("raise SystemExit('the code of the folder ran')\n")
+    assert type(load_model(str(own), trust_remote_code=True)[0]).__module__ == "modeling.clip4cir.modeling_clip4cir"
+    # Another type with code of its own: refused until it is trusted.
+    other = tmp_path / "other"
+    shutil.copytree(own, other)
+    settings = json.loads((other / "config.json").read_text()) | {"model_type": "somebody_elses"}
+    (other / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="'somebody_elses'.*--trust_remote_code"):
+        load_model(str(other))
+    (other / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="holds no config.json"):
+        load_model(str(other))
 
 
 def test_the_pooled_protocol_finds_the_layout_itself(model_dir, catalogue_dir, cirr_dir):

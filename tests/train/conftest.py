@@ -44,7 +44,17 @@ def architecture(tmp_path_factory) -> Path:
 def stage1_flags(world, cache, architecture) -> list[str]:
     return [
         *["--dataset", "fashioniq", "--data_dir", str(world), "--pixel_cache", str(cache)],
-        *["--architecture", str(architecture), "--epochs", "2", "--batch_size", "16", "--learning_rate", "1e-3", "--cpu"],
+        *[
+            "--architecture",
+            str(architecture),
+            "--epochs",
+            "2",
+            "--batch_size",
+            "16",
+            "--learning_rate",
+            "1e-3",
+            "--cpu",
+        ],
     ]
 
 

@@ -41,9 +41,22 @@ def stage2(stage2_flags, tmp_path_factory):
 
 def test_a_run_leaves_a_complete_folder(stage1):
     names = {p.name for p in stage1.iterdir()}
-    assert {"arguments.json", "metrics.jsonl", "train_metrics.csv", "validation_metrics.csv", "model", "checkpoints"} <= names
+    assert {
+        "arguments.json",
+        "metrics.jsonl",
+        "train_metrics.csv",
+        "validation_metrics.csv",
+        "model",
+        "checkpoints",
+    } <= names
     saved = {p.name for p in (stage1 / "model").iterdir()}
-    assert {"config.json", "model.safetensors", "modeling_clip4cir.py", "processor_config.json", "tokenizer.json"} <= saved
+    assert {
+        "config.json",
+        "model.safetensors",
+        "modeling_clip4cir.py",
+        "processor_config.json",
+        "tokenizer.json",
+    } <= saved
     header = (stage1 / "validation_metrics.csv").read_text().splitlines()[0]
     assert header.startswith("epoch,") and "dress_recall_at10" in header and header.endswith("average_recall")
     assert len(losses(stage1)) == 2 * (92 // 16)
@@ -75,7 +88,17 @@ def test_a_killed_run_resumes_to_the_same_bits(batches, stage1_flags, tmp_path):
 
 
 def test_a_killed_combiner_run_resumes_to_the_same_bits(stage2_flags, tmp_path):
-    flags = [*stage2_flags, "--dropout", "0.5", "--epochs", "40", "--checkpoint_seconds", "0", "--gallery_negatives", "20"]
+    flags = [
+        *stage2_flags,
+        "--dropout",
+        "0.5",
+        "--epochs",
+        "40",
+        "--checkpoint_seconds",
+        "0",
+        "--gallery_negatives",
+        "20",
+    ]
     whole = run_here(clip4cir_combiner, *flags, "--output_dir", str(tmp_path / "whole"))
     cut = tmp_path / "cut"
     process = start(COMBINER, *flags, "--output_dir", cut)
@@ -197,7 +220,9 @@ def test_save_none_keeps_no_model(stage1_flags, tmp_path):
     assert not (folder / "model").exists()
 
 
-@pytest.mark.parametrize("encoder, moves, stays", [("text", "text_model", "vision_model"), ("image", "vision_model", "text_model")])
+@pytest.mark.parametrize(
+    "encoder, moves, stays", [("text", "text_model", "vision_model"), ("image", "vision_model", "text_model")]
+)
 def test_one_encoder_trains_alone(encoder, moves, stays, stage1, world, cache, tmp_path):
     folder = run_here(
         clip4cir_finetune,
@@ -239,7 +264,16 @@ def test_a_wrong_starting_point_says_why(flags, message, world, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run_here(
             clip4cir_finetune,
-            *["--dataset", "fashioniq", "--data_dir", str(world), "--cpu", "--output_dir", str(tmp_path / "run"), *flags],
+            *[
+                "--dataset",
+                "fashioniq",
+                "--data_dir",
+                str(world),
+                "--cpu",
+                "--output_dir",
+                str(tmp_path / "run"),
+                *flags,
+            ],
         )
 
 

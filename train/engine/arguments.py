@@ -7,8 +7,10 @@ choice. Nothing here imports torch, so `--help` answers at once.
 
 import dataclasses
 import difflib
+import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +70,7 @@ def parse_arguments(*dataclass_types: type, description: str | None = None, argv
     from transformers import HfArgumentParser
 
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser(
-        dataclass_types, description=description, allow_abbrev=False, formatter_class=ProgramHelp
-    )
+    parser = HfArgumentParser(dataclass_types, description=description, allow_abbrev=False, formatter_class=ProgramHelp)
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of these arguments; flags override it")
     known = [flag for action in parser._actions for flag in action.option_strings]
     for text in argv:
@@ -89,6 +89,19 @@ def parse_arguments(*dataclass_types: type, description: str | None = None, argv
         if problem:
             parser.error(problem)
     return tuple(instances)
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Run a program's `main`: what a user can mend ends in one line that says how, everything else in a traceback.
+
+    With LOOKBOOK_TRACEBACK=1 in the environment every error shows its traceback.
+    """
+    try:
+        main()
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("LOOKBOOK_TRACEBACK"):
+            raise
+        sys.exit(f"error: {error}")
 
 
 def out_of_range(instance: Any) -> str | None:

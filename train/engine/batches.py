@@ -25,7 +25,9 @@ class GlobalBatches(Sampler[list[int]]):
 
     def __init__(self, rows: int, batch_size: int, seed: int, rank: int = 0, num_processes: int = 1) -> None:
         if rows < batch_size:
-            raise ValueError(f"{rows} training rows are fewer than one batch of {batch_size}; use --batch_size {rows} or less")
+            raise ValueError(
+                f"{rows} training rows are fewer than one batch of {batch_size}; use --batch_size {rows} or less"
+            )
         if batch_size % num_processes:
             raise ValueError(f"--batch_size {batch_size} cannot be shared by {num_processes} processes; use a multiple")
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
@@ -66,7 +68,9 @@ class NeighbourBatches(GlobalBatches):
         Others: as for [`GlobalBatches`].
     """
 
-    def __init__(self, links: list[list[int]], batch_size: int, seed: int, rank: int = 0, num_processes: int = 1) -> None:
+    def __init__(
+        self, links: list[list[int]], batch_size: int, seed: int, rank: int = 0, num_processes: int = 1
+    ) -> None:
         super().__init__(len(links), batch_size, seed, rank, num_processes)
         self.links, self.most_neighbours = links, 7
         self.rank, self.share = 0, batch_size

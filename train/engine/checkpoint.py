@@ -11,7 +11,9 @@ from pathlib import Path
 STEP_PREFIX = "step-"
 
 
-def write_folder(target: Path, write: Callable[[Path], None], *, is_main: bool = True, barrier: Callable = None) -> None:
+def write_folder(
+    target: Path, write: Callable[[Path], None], *, is_main: bool = True, barrier: Callable = None
+) -> None:
     """Write a folder and put it in the place of `target`.
 
     Args:

@@ -89,9 +89,15 @@ def starting_model(arguments: BackboneArguments, captions: list[str]) -> tuple[A
 
 
 def fast_layout(model: Any) -> Any:
-    """The model with its image tower's convolutions in channels-last order, which is about twice as fast on a CPU."""
+    """The model with its weights in fresh memory, and its image tower's convolutions in channels-last order.
+
+    Channels-last is about twice as fast on a CPU. Fresh memory makes runs repeatable: weights that are mapped from a
+    file may lie at any address, and the order in which a matrix product sums depends on it, down to the last bit.
+    """
     import torch
 
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
     model.vision_model.to(memory_format=torch.channels_last)
     return model
 
@@ -166,7 +172,9 @@ def _from_clip(arguments: BackboneArguments) -> Any:
     known = [*ARCHIVE_BACKBONES, *HUB_BACKBONES]
     source = HUB_BACKBONES.get(name, name)
     if name not in HUB_BACKBONES and "/" not in name and not Path(name).is_dir():
-        raise ValueError(f"--backbone {name}: neither a known name ({', '.join(known)}) nor a folder{nearest(name, known)}")
+        raise ValueError(
+            f"--backbone {name}: neither a known name ({', '.join(known)}) nor a folder{nearest(name, known)}"
+        )
     from transformers import AutoConfig, CLIPModel
 
     kind = AutoConfig.from_pretrained(source).model_type

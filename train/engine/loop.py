@@ -116,7 +116,9 @@ def fit(
     accelerator.register_for_checkpointing(progress, *([scheduler] if scheduler is not None else []))
     place = (run.arguments.seed, accelerator.process_index, accelerator.num_processes)
     links = getattr(rows, "links", None)
-    sampler = GlobalBatches(len(rows), batch_size, *place) if links is None else NeighbourBatches(links, batch_size, *place)
+    sampler = (
+        GlobalBatches(len(rows), batch_size, *place) if links is None else NeighbourBatches(links, batch_size, *place)
+    )
     loader = DataLoader(
         rows,
         batch_sampler=sampler,

@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,7 +74,8 @@ class Run:
         from transformers.utils import logging
 
         self.arguments = arguments
-        self.settings = {k: v for part in (arguments, *others) for k, v in dataclasses.asdict(part).items()}
+        self.settings = {"program": f"train/{Path(sys.argv[0]).name}"}  # the card names the command behind its figures
+        self.settings |= {k: v for part in (arguments, *others) for k, v in dataclasses.asdict(part).items()}
         self.folder = Path(arguments.output_dir)
         _check_tracker(arguments.report_to)
         logging.disable_progress_bar()  # a bar for every saved model would cut the training's own in pieces
@@ -173,7 +175,9 @@ class Run:
         record = folder / "arguments.json"
         if arguments.resume:
             if not record.exists():
-                return FileNotFoundError(f"--resume: {folder} holds no run (no arguments.json); start it without --resume")
+                return FileNotFoundError(
+                    f"--resume: {folder} holds no run (no arguments.json); start it without --resume"
+                )
             before = json.loads(record.read_text("utf-8"))
             now = json.loads(json.dumps(self.settings))
             changed = [k for k in now if k not in FREE_ON_RESUME and before.get(k) != now[k]]

@@ -3,55 +3,50 @@
 from __future__ import annotations
 
 import hashlib
-import logging
+import importlib
 from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger(__name__)
-
-# Systems whose code is in this repository: used for known model types, so that no code of a stranger's folder is run.
-SYSTEMS = {"clip4cir": ("modeling.clip4cir", "CLIP4CirModel", "CLIP4CirProcessor")}
+# Model types of this repository: importing the package registers its classes with transformers' auto classes, which
+# then take them and never the code in a stranger's folder.
+SYSTEMS = {"clip4cir": "modeling.clip4cir"}
 
 
 def load_model(
     name: str, revision: str | None = None, trust_remote_code: bool = False, device: Any = "cpu"
 ) -> tuple[Any, Any]:
-    """Model in evaluation mode on a device, and its processor.
+    """Model in evaluation mode on a device, and its processor, through `AutoModel` and `AutoProcessor`.
 
     Args:
         name: folder written by `save_pretrained`, or Hub id.
         revision: branch, tag or commit on the Hub.
-        trust_remote_code: run the code in the folder, through `AutoModel` and `AutoProcessor`. False takes this
-            repository's code for its own model types and refuses others.
+        trust_remote_code: allow the code in the folder, for model types that neither this repository nor transformers
+            has. This repository's own types always run its own code.
         device: where the model goes.
 
     Raises:
-        ValueError: a model type that is not this repository's, without `trust_remote_code`.
+        ValueError: a folder whose type needs its own code, without `trust_remote_code`.
         FileNotFoundError: a folder that is not there or holds no model.
     """
     from transformers import AutoModel, AutoProcessor, PreTrainedConfig
 
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise FileNotFoundError(f"{name} holds no config.json: give a folder that save_pretrained wrote")
-    if trust_remote_code:
-        model = AutoModel.from_pretrained(name, revision=revision, trust_remote_code=True)
-        processor = AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=True)
-        return model.to(device).eval(), processor
     try:
         settings, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
     except OSError as error:
         raise FileNotFoundError(f"no model at {name!r}, neither a folder nor a Hub repository: {error}") from error
     kind = settings.get("model_type")
-    if kind not in SYSTEMS:
+    if kind in SYSTEMS:
+        importlib.import_module(SYSTEMS[kind])
+    elif "auto_map" in settings and not trust_remote_code:
         raise ValueError(
             f"{name} is of type {kind!r}, whose code is not in this repository ({', '.join(SYSTEMS)}); "
             "to run the code in its folder pass --trust_remote_code"
         )
-    module, model_class, processor_class = SYSTEMS[kind]
-    system = __import__(module, fromlist=[model_class])
-    model = getattr(system, model_class).from_pretrained(name, revision=revision)
-    processor = getattr(system, processor_class).from_pretrained(name, revision=revision)
-    return model.to(device).eval(), processor
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    model = AutoModel.from_pretrained(name, **options)
+    return model.to(device).eval(), AutoProcessor.from_pretrained(name, **options)
 
 
 def describe_model(name: str, model: Any) -> dict[str, Any]:
