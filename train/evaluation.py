@@ -184,8 +184,11 @@ def table(outcome: Any) -> str:
         own = f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
         others = "".join(f"  {columns[c][metric]['value']:11.2f}" for c in list(columns)[1:])
         lines.append(f"{metric:{wide}}  {own:>24}{others}")
+    # The figure that papers rank by: FashionIQ's mean recall, CIRR's mean of R@5 and R_s@1, else R@1.
+    leading = ("average_recall", "mean(R@5+R_s@1)", "recall_at1")
+    metric = next(name for name in leading if name in result["figures"])
     for name, differences in result["differences"].items():
-        metric, d = list(differences.items())[-1]
+        d = differences[metric]
         lines.append(f"{name}, {metric}: {d['value']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}], p = {d['p']:.4f}")
     return "\n".join(lines)
 
