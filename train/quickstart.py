@@ -27,7 +27,7 @@ class QuickstartArguments:
     """What the quickstart makes, and how large."""
 
     output_dir: str = argument("runs/quickstart", "folder for the world, the runs and the pictures")
-    garments: int = argument(3000, "garments of the world", minimum=200)
+    garments: int = argument(4000, "garments of the world", minimum=200)
     image_size: int = argument(96, "side of a drawn picture in pixels", minimum=32)
     seed: int = argument(0, "seed of the world and of both trainings", minimum=0)
 
@@ -73,7 +73,7 @@ def main() -> None:
     run(
         "a fashion world, drawn from a seed",
         [sys.executable, "-m", "data_scripts.atelier", "--output_dir", str(world), "--layouts", "fashioniq"]
-        + ["--garments", str(arguments.garments), *size, *seed],
+        + ["--garments", str(arguments.garments), "--train_pairs", "100", "--val_pairs", "60", *size, *seed],
     )
     run(
         "stage 1: both encoders, so that image + text lands on the target",
