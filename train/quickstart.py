@@ -57,7 +57,9 @@ def train_command(program: str, recipe: str, output: Path, *extra: str) -> list[
     """`accelerate launch` of one stage; continues a run that was interrupted."""
     resume = ["--resume"] if (output / "arguments.json").exists() else []
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--mixed_precision", "no"]
-    launch += ["--dynamo_backend", "no", "--num_machines", "1"]
+    # Without a number, the launcher gives a CPU run one thread.
+    threads = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    launch += ["--dynamo_backend", "no", "--num_machines", "1", "--num_cpu_threads_per_process", threads]
     return [*launch, program, "--config", str(RECIPES / recipe), "--output_dir", str(output), *extra, *resume]
 
 
