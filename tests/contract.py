@@ -87,7 +87,7 @@ def save_and_reload_gives_equal_outputs(model: PreTrainedModel, inputs: Inputs, 
 def remote_code_gives_equal_features(
     models: dict[str, PreTrainedModel], processors: dict, folder: Path, methods: dict[str, list[str]]
 ) -> None:
-    """A Hub user's process, without this repository, gets the same bits.
+    """A Hub user's process, without this repository, gets the same inputs to the bit and the same features.
 
     Args:
         models, processors: by a name of their own; each pair is saved to a folder.
@@ -118,13 +118,13 @@ def remote_code_gives_equal_features(
         seen = torch.load(saved / "seen.pt", weights_only=True)
         inputs = processors[name](images=[picture], text=[text], return_tensors="pt")
         assert_equal(seen["inputs"], dict(inputs))
-        # Reloaded here as well: kernels may sum in another order when weights lie elsewhere in memory.
+        # Features not to the bit: kernels may sum in another order when weights lie elsewhere in memory.
         model = type(models[name]).from_pretrained(saved)
         with torch.no_grad():
             expected = {
                 method: getattr(model, method)(**{key: inputs[key] for key in keys}) for method, keys in methods.items()
             }
-        assert_equal(seen["features"], expected)
+        assert_equal(seen["features"], expected, 1e-5)
 
 
 def batch_of_one_equals_its_row(

@@ -24,6 +24,13 @@ def push_folder(folder, repo_id):
     )
 
 
+def assert_features_close(seen, expected):
+    """Not to the bit: kernels may sum in another order where weights lie elsewhere in memory, as in another process."""
+    assert seen.keys() == expected.keys()
+    for name in expected:
+        assert seen[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5), name
+
+
 def upload(folder, repo_id):
     """Client code that uploads a folder as it is: quicker than `push_to_hub` where that is not what is tested."""
     return f"""
@@ -41,7 +48,7 @@ def test_pushed_model_and_processor_give_equal_features_where_the_project_does_n
     assert {"config.json", "model.safetensors", "modeling_clip4cir.py", "modified_resnet.py"} <= set(files)
     assert {"processor_config.json", "processing_clip4cir.py", "tokenizer.json"} <= set(files)
     assert files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
-    assert run_client(load_features("org/tiny"), cache="another_machine") == expected
+    assert_features_close(run_client(load_features("org/tiny"), cache="another_machine"), expected)
 
 
 def test_warm_cache_serves_the_model_when_the_hub_is_gone(hub, run_client, tiny_model):
@@ -50,7 +57,7 @@ def test_warm_cache_serves_the_model_when_the_hub_is_gone(hub, run_client, tiny_
     run_client('from huggingface_hub import snapshot_download\nresult = snapshot_download("org/tiny")')
     before = len(hub.log)
     offline = "import os\nos.environ['HF_HUB_OFFLINE'] = '1'\n"
-    assert run_client(offline + load_features("org/tiny")) == expected
+    assert_features_close(run_client(offline + load_features("org/tiny")), expected)
     assert len(hub.log) == before
 
 
