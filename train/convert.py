@@ -3,9 +3,13 @@
     python train/convert.py --system clip4cir --checkpoint RN50x4.pt --output_dir clip-rn50x4
     python train/convert.py --system clip4cir --checkpoint fiq_clip_RN50x4_fullft.pt fiq_comb_RN50x4_fullft.pt \\
         --output_dir clip4cir-fashioniq
+    python train/convert.py --system fashionklip --checkpoint epoch_latest.pt --output_dir fashionklip-fashiongen
+    python train/convert.py --system fashionklip --checkpoint runs/klip/model --write clip --output_dir plain-clip
 
-clip4cir takes OpenAI's CLIP archives, fine-tuned CLIP files and Combiner files, one or several together; sizes are read
-off the tensors. Nothing in the files is executed, and a tensor that is missing or unused is an error that names it.
+clip4cir takes OpenAI's CLIP archives, fine-tuned CLIP files and Combiner files, one or several together. fashionklip
+takes one of: OpenAI's archive, a training checkpoint, a plain state dict, EasyNLP's model folder, a CLIPModel folder of
+transformers, and, for the way back (`--write clip`, `--write official`), a FashionKLIP folder. Sizes are read off the
+tensors. Nothing in the files is executed, and a tensor that is missing or unused is an error that names it.
 Needs memory for the weights twice; seconds on a CPU.
 """
 
@@ -20,7 +24,7 @@ from typing import Any, Literal
 from train.engine.arguments import argument, parse_arguments
 
 # Another system adds its name here and a function of the same form below, in `CONVERTERS`.
-System = Literal["clip4cir"]
+System = Literal["clip4cir", "fashionklip"]
 
 
 @dataclass
@@ -28,19 +32,35 @@ class ConvertArguments:
     """What to convert, and where to."""
 
     system: System = argument(help="the published system that the files belong to")
-    checkpoint: list[str] = argument(help="one or more official files")
+    checkpoint: list[str] = argument(help="one or more official files; for fashionklip one file or folder")
     output_dir: str = argument(help="folder of the converted model; must be empty or new unless --overwrite")
     overwrite: bool = argument(False, "replace what is in --output_dir")
     tokenizer: str | None = argument(
-        None, "folder or Hub id of the tokenizer; default for clip4cir: openai/clip-vit-base-patch32"
+        None, "folder or Hub id of the tokenizer; default: the folder's own, else openai/clip-vit-base-patch32"
     )
+    write: Literal["model", "clip", "official"] = argument(
+        "model",
+        "model: a folder for AutoModel; fashionklip also clip: a plain CLIPModel folder of transformers, and official: "
+        "a training checkpoint that the original resumes and extracts features from",
+    )
+    epoch: int = argument(
+        0, "--write official: number of finished epochs in the checkpoint, after which the original goes on", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        if self.system == "clip4cir" and self.write != "model":
+            raise ValueError(f"--write {self.write} is for fashionklip; clip4cir is written as a model folder only")
+        if self.epoch and self.write != "official":
+            raise ValueError("--epoch is an entry of the checkpoint that --write official makes")
 
 
 @dataclass
 class ImageArguments:
     """How the processor prepares pictures."""
 
-    transform: Literal["targetpad", "squarepad", "clip"] = argument("targetpad", "padding before the resize")
+    transform: Literal["auto", "targetpad", "squarepad", "clip"] = argument(
+        "auto", "padding before the resize; auto: targetpad for clip4cir, clip (none) for fashionklip"
+    )
     target_ratio: float = argument(1.25, "ratio of the sides that targetpad pads to", minimum=1.0)
     official_image_modes: bool = argument(
         False, "process pictures in their own mode and ignore EXIF orientation, as the original does"
@@ -52,9 +72,17 @@ class OfficialArguments:
     """Peculiarities of the originals that are off by default."""
 
     official_half_precision_weights: bool = argument(
-        False, "clip4cir: round the towers' matrices to half precision, as the original's evaluation on a GPU does"
+        False,
+        "round the towers' matrices to half precision, as clip4cir's evaluation on a GPU does, and fashionklip's "
+        "training when it starts from OpenAI's file",
     )
     official_raise_on_long_text: bool = argument(False, "clip4cir: an error for texts that don't fit, not a cut")
+    official_truncation: bool = argument(
+        False, "fashionklip: cut long texts without keeping their end, which gives all of them the same feature"
+    )
+    official_special_tokens: bool = argument(
+        False, "fashionklip: <start_of_text> and <end_of_text> in a text become the special ids"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -72,7 +100,7 @@ def convert(arguments: ConvertArguments, images: ImageArguments, official: Offic
     """Convert and write; the folder appears whole or not at all.
 
     Returns:
-        output_dir, model, backbone, parameters, files (each with its SHA-256).
+        output_dir, system, model, backbone, parameters, files (each with its SHA-256), and what the system adds.
 
     Raises:
         FileNotFoundError: a checkpoint doesn't exist.
@@ -86,14 +114,12 @@ def convert(arguments: ConvertArguments, images: ImageArguments, official: Offic
         raise FileExistsError(f"--output_dir {target} is not empty; choose another one, or --overwrite to replace it")
     model, processor, facts = CONVERTERS[arguments.system](arguments, images, official)
 
-    files = {str(path): _digest(Path(path)) for path in arguments.checkpoint}
+    files = _digests(arguments.checkpoint)
     beside = target.with_name(target.name + ".tmp")
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
-        model.save_pretrained(beside)
-        processor.save_pretrained(beside)
-        (beside / "README.md").write_text(_card(target.name, model, facts, files), encoding="utf-8")
+        facts |= WRITERS[arguments.write](beside, arguments, model, processor, facts, files)
         swap(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -106,7 +132,6 @@ def convert_clip4cir(
     """(CLIP4CirModel, CLIP4CirProcessor, facts for the report) from CLIP and Combiner files."""
     from modeling.clip4cir import CLIP4CirImageProcessor, CLIP4CirProcessor
     from modeling.clip4cir.convert_clip4cir import backbone_name, model_from_official, read_official, round_to_half
-    from train.engine.clip4cir import DEFAULT_TOKENIZER, load_tokenizer
 
     clip, combiner = read_official(arguments.checkpoint)
     if clip is None:
@@ -117,57 +142,229 @@ def convert_clip4cir(
     model = model_from_official(clip, combiner)
     if official.official_half_precision_weights:
         round_to_half(model)
-    tokenizer = load_tokenizer(arguments.tokenizer or DEFAULT_TOKENIZER)
-    text = model.config.text_config
-    if len(tokenizer) > text.vocab_size or tokenizer.eos_token_id != len(tokenizer) - 1:
-        raise ValueError(
-            f"--tokenizer {arguments.tokenizer or DEFAULT_TOKENIZER} has {len(tokenizer)} entries and end id "
-            f"{tokenizer.eos_token_id}; the weights have {text.vocab_size} entries, and the end must be the last"
-        )
-    tokenizer.model_max_length = min(tokenizer.model_max_length, text.max_position_embeddings)
     image_processor = CLIP4CirImageProcessor(
         size=model.config.image_size,
-        transform=images.transform,
+        transform="targetpad" if images.transform == "auto" else images.transform,
         target_ratio=images.target_ratio,
         official_image_modes=images.official_image_modes,
     )
     processor = CLIP4CirProcessor(
-        image_processor, tokenizer, official_raise_on_long_text=official.official_raise_on_long_text
+        image_processor,
+        _fitting_tokenizer(arguments.tokenizer, model.config.text_config),
+        official_raise_on_long_text=official.official_raise_on_long_text,
     )
-    facts = {
-        "model": type(model).__name__,
-        "kind": model.config.combiner_type,
-        "backbone": backbone_name(model.config),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-    }
+    facts = {"model": type(model).__name__, "kind": model.config.combiner_type}
+    return model, processor, facts | _sizes(model, backbone_name(model.config))
+
+
+def convert_fashionklip(
+    arguments: ConvertArguments, images: ImageArguments, official: OfficialArguments
+) -> tuple[Any, Any, dict[str, Any]]:
+    """(FashionKLIPModel, its processor or None where none is written, facts for the report)."""
+    from modeling.fashionklip import FashionKLIPImageProcessor, FashionKLIPModel, FashionKLIPProcessor
+    from modeling.fashionklip.convert_fashionklip import (
+        backbone_name,
+        from_clip,
+        model_from_official,
+        read_official,
+        round_to_half,
+    )
+
+    if len(arguments.checkpoint) != 1:
+        raise ValueError(f"fashionklip is one file or folder; --checkpoint has {len(arguments.checkpoint)}")
+    source = Path(arguments.checkpoint[0])
+    facts: dict[str, Any] = {"kind": "", "layout": _folder_type(source)}
+    own_tokenizer = str(source) if (source / "tokenizer_config.json").is_file() else None
+    if facts["layout"] == FashionKLIPModel.config_class.model_type:
+        if arguments.write == "model":
+            raise ValueError(f"{source} is a FashionKLIP folder already; --write clip or --write official converts it")
+        model = _load_whole(FashionKLIPModel, source)
+    elif facts["layout"] == "clip":
+        from transformers import CLIPModel
+
+        model = from_clip(_load_whole(CLIPModel, source))
+    else:
+        found = read_official(source)
+        model = model_from_official(found.state_dict, found.text_heads)
+        facts |= {"layout": found.layout, "epoch": found.epoch, "name": found.name, "ignored": found.ignored}
+    if official.official_half_precision_weights:
+        round_to_half(model)
+    facts |= {"model": type(model).__name__} | _sizes(model, backbone_name(model.config))
+    if arguments.write == "official":
+        return model, None, facts
+    if facts["layout"] == FashionKLIPModel.config_class.model_type:
+        return model, FashionKLIPProcessor.from_pretrained(source), facts
+    image_processor = FashionKLIPImageProcessor(
+        size=model.config.image_size,
+        transform="clip" if images.transform == "auto" else images.transform,
+        target_ratio=images.target_ratio,
+        official_image_modes=images.official_image_modes,
+    )
+    processor = FashionKLIPProcessor(
+        image_processor,
+        _fitting_tokenizer(arguments.tokenizer or own_tokenizer, model.config.text_config),
+        official_truncation=official.official_truncation,
+        official_special_tokens=official.official_special_tokens,
+    )
     return model, processor, facts
 
 
-CONVERTERS = {"clip4cir": convert_clip4cir}
+CONVERTERS = {"clip4cir": convert_clip4cir, "fashionklip": convert_fashionklip}
+
+
+def write_model(
+    folder: Path, arguments: ConvertArguments, model: Any, processor: Any, facts: dict[str, Any], files: dict[str, str]
+) -> dict[str, Any]:
+    """Weights, configuration, processor, code and card, for `AutoModel` and `AutoProcessor`."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    card = _card(Path(arguments.output_dir).name, model, facts, files)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return {}
+
+
+def write_clip(
+    folder: Path, arguments: ConvertArguments, model: Any, processor: Any, facts: dict[str, Any], files: dict[str, str]
+) -> dict[str, Any]:
+    """A plain CLIP folder of transformers; what its processor can't do is said in the card and in the report."""
+    from transformers import CLIPImageProcessor, CLIPProcessor
+
+    from modeling.fashionklip.convert_fashionklip import to_clip_model
+
+    clip = to_clip_model(model, processor.tokenizer.eos_token_id)
+    clip.save_pretrained(folder)
+    ours = processor.image_processor
+    image_processor = CLIPImageProcessor(
+        size={"shortest_edge": ours.size},
+        crop_size={"height": ours.size, "width": ours.size},
+        image_mean=ours.image_mean,
+        image_std=ours.image_std,
+    )
+    CLIPProcessor(image_processor, processor.tokenizer).save_pretrained(folder)
+    notes = ["CLIP's tokenizer doesn't repair broken characters or HTML in texts; FashionKLIP's processor does."]
+    if ours.transform != "clip":
+        notes.append(
+            f"The model was trained on pictures padded by {ours.transform!r}, which CLIP's processor can't do: pad "
+            "pictures before it, or use the FashionKLIP folder."
+        )
+    for note in notes[1:]:
+        print(f"convert: {note}", file=sys.stderr)
+    text = CLIP_CARD.format(name=Path(arguments.output_dir).name, files=_file_list(files), notes="\n".join(notes))
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return {"written": type(clip).__name__, "notes": notes}
+
+
+def write_official(
+    folder: Path, arguments: ConvertArguments, model: Any, processor: Any, facts: dict[str, Any], files: dict[str, str]
+) -> dict[str, Any]:
+    """A training checkpoint of the original, under the name that the original gives it."""
+    import torch
+
+    from modeling.fashionklip.convert_fashionklip import training_checkpoint
+
+    path = folder / f"epoch_{arguments.epoch}.pt"
+    torch.save(training_checkpoint(model, arguments.epoch, Path(arguments.output_dir).name), path)
+    return {"written": path.name}
+
+
+WRITERS = {"model": write_model, "clip": write_clip, "official": write_official}
+
+CLIP_CARD = """---
+library_name: transformers
+pipeline_tag: zero-shot-image-classification
+---
+# {name}
+
+A FashionKLIP as a plain CLIP: `CLIPModel.from_pretrained` and `CLIPProcessor.from_pretrained` load it without any other
+code. Written by `train/convert.py --write clip` from:
+
+{files}
+
+{notes}
+"""
 
 
 def _card(name: str, model: Any, facts: dict[str, Any], files: dict[str, str]) -> str:
     """A card without figures: nothing was measured yet. `train/publish.py` writes the full one from results."""
     from train.engine.cards import CardFacts, model_card
 
-    lines = [f"- `{Path(path).name}` (SHA-256 `{digest}`)" for path, digest in files.items()]
     size, dim = model.config.image_size, model.config.projection_dim
+    methods = [f"get_{kind}_features" for kind in ("image", "text", "query")]
     card = CardFacts(
         repo_id=name,
         model_type=model.config.model_type,
         kind=facts["kind"],
         class_name=facts["model"],
         parameters=facts["parameters"],
-        features={f"get_{kind}_features": [1, dim] for kind in ("image", "text", "query")},
+        features={method: [1, dim] for method in methods if hasattr(model, method)},
         inputs={"pixel_values": [1, 3, size, size]},
-        notes="Converted with `train/convert.py` from:\n\n" + "\n".join(lines),
+        notes=f"Converted with `train/convert.py` from:\n\n{_file_list(files)}",
     )
     return model_card(card, [])
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _fitting_tokenizer(name: str | None, text_config: Any) -> Any:
+    """The tokenizer by folder or Hub id, limited to the model's longest text.
+
+    Raises:
+        ValueError: it has more entries than the weights, or its end isn't the largest id.
+    """
+    from train.engine.clip4cir import DEFAULT_TOKENIZER, load_tokenizer
+
+    tokenizer = load_tokenizer(name or DEFAULT_TOKENIZER)
+    if len(tokenizer) > text_config.vocab_size or tokenizer.eos_token_id != len(tokenizer) - 1:
+        raise ValueError(
+            f"--tokenizer {name or DEFAULT_TOKENIZER} has {len(tokenizer)} entries and end id "
+            f"{tokenizer.eos_token_id}; the weights have {text_config.vocab_size} entries, and the end must be the last"
+        )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, text_config.max_position_embeddings)
+    return tokenizer
+
+
+def _folder_type(folder: Path) -> str | None:
+    """The model type that a folder's configuration names; None for a file and for a folder without one."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("model_type") if isinstance(content, dict) else None
+
+
+def _load_whole(model_class: Any, folder: Path) -> Any:
+    """A saved model in float32, every tensor of which was in the folder.
+
+    Raises:
+        ValueError: a tensor is missing or unused.
+    """
+    import torch
+
+    model, report = model_class.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    problems = {name: sorted(report[name]) for name in ("missing_keys", "unexpected_keys") if report[name]}
+    if problems:
+        raise ValueError(f"{folder} is no whole {model_class.__name__}: {problems}")
+    return model
+
+
+def _sizes(model: Any, backbone: str | None) -> dict[str, Any]:
+    return {"backbone": backbone, "parameters": sum(parameter.numel() for parameter in model.parameters())}
+
+
+def _digests(paths: list[str]) -> dict[str, str]:
+    """SHA-256 of every file, and of the configuration and weights of every folder."""
+    found: dict[str, str] = {}
+    for path in map(Path, paths):
+        inside = [path]
+        if path.is_dir():
+            kinds = (".json", ".safetensors", ".bin")
+            inside = sorted(file for file in path.iterdir() if file.is_file() and file.suffix in kinds)
+        for file in inside:
+            with file.open("rb") as opened:
+                found[str(file)] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return found
+
+
+def _file_list(files: dict[str, str]) -> str:
+    return "\n".join(f"- `{Path(path).name}` (SHA-256 `{digest}`)" for path, digest in files.items())
 
 
 if __name__ == "__main__":
