@@ -248,55 +248,13 @@ class PhotoCollate:
         }
 
 
-def add_adapters(model: Any, arguments: FineTuneArguments) -> Any:
-    """The model with low-rank adapters on the chosen layers of the chosen encoder; everything else is frozen.
-
-    Raises:
-        ValueError: no layer bears any of the names.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    tower = {"both": "(vision|text)_model", "text": "text_model", "image": "vision_model"}[arguments.encoder]
-    pattern = rf".*{tower}\..*\.?({'|'.join(arguments.lora_targets)})"
-    settings = LoraConfig(r=arguments.lora_rank, lora_alpha=arguments.lora_alpha, target_modules=pattern)
-    try:
-        return get_peft_model(model, settings)
-    except ValueError as error:
-        raise ValueError(f"--lora_targets {' '.join(arguments.lora_targets)}: no such layers in this model") from error
-
-
-def save_base(run: Any, model: Any, processor: Any) -> None:
-    """Keep the model that the adapter belongs to, and let the adapter's configuration name it."""
-    from train.engine.checkpoint import write_folder
-
-    base = run.folder / "base"
-    if not base.exists():
-        write_folder(
-            base,
-            lambda path: save_model(model, processor, path) if run.is_main else None,
-            is_main=run.is_main,
-            barrier=run.accelerator.wait_for_everyone,
-        )
-    model.name_or_path = str(base)
-
-
-def save_model(model: Any, processor: Any, path: Any) -> None:
-    """A complete model folder; with adapters, the merged model and the adapter itself in `adapter/`."""
-    import copy
-
-    if hasattr(model, "merge_and_unload"):
-        model.save_pretrained(path / "adapter")
-        model = copy.deepcopy(model).merge_and_unload()
-    model.save_pretrained(path)
-    processor.save_pretrained(path)
-
-
 def main() -> None:
     backbone, data, training, run_arguments = parse_arguments(
         BackboneArguments, DataArguments, FineTuneArguments, RunArguments, description=__doc__
     )
     import torch
 
+    from train.engine.adapters import add_adapters, save_base, save_model
     from train.engine.cached_gradients import cached_step, split_batch
     from train.engine.clip4cir import choose_encoder, starting_model
     from train.engine.images import Augmentation, PixelStore
@@ -322,7 +280,9 @@ def main() -> None:
         if training.lora:
             if not backbone.model:  # an adapter needs a base that can be loaded again
                 save_base(run, model, processor)
-            model = add_adapters(model, training)
+            model = add_adapters(
+                model, training.lora_targets, training.lora_rank, training.lora_alpha, training.encoder
+            )
 
         cache = data.pixel_cache or run.folder / "cache"
         with accelerator.local_main_process_first():

@@ -61,7 +61,7 @@ def starting_model(arguments: BackboneArguments, captions: list[str]) -> tuple[A
         ValueError: none or several starting points; an unknown backbone; a ResNet without its archive.
         FileNotFoundError: a file that does not exist.
     """
-    from modeling.clip4cir import CLIP4CirImageProcessor, CLIP4CirModel, CLIP4CirProcessor
+    from modeling.clip4cir import CLIP4CirConfig, CLIP4CirImageProcessor, CLIP4CirModel, CLIP4CirProcessor
 
     chosen = [n for n in ("model", "backbone", "architecture") if getattr(arguments, n)]
     if len(chosen) > 1 or not (chosen or arguments.clip_checkpoint):
@@ -75,7 +75,7 @@ def starting_model(arguments: BackboneArguments, captions: list[str]) -> tuple[A
         model = fast_layout(CLIP4CirModel.from_pretrained(arguments.model))
         return model, CLIP4CirProcessor.from_pretrained(arguments.model)
     if arguments.architecture:
-        model, tokenizer = _from_scratch(arguments, captions)
+        model, tokenizer = from_scratch(arguments, captions, CLIP4CirConfig, CLIP4CirModel)
     else:
         model = _from_clip(arguments)
         tokenizer = load_tokenizer(arguments.tokenizer or _own_tokenizer(arguments))
@@ -83,7 +83,7 @@ def starting_model(arguments: BackboneArguments, captions: list[str]) -> tuple[A
         size=arguments.image_size or model.config.image_size,
         transform=arguments.transform,
         target_ratio=arguments.target_ratio,
-        **_normalisation(arguments.vision_weights),
+        **normalisation(arguments.vision_weights),
     )
     return fast_layout(model), CLIP4CirProcessor(image_processor=image_processor, tokenizer=tokenizer)
 
@@ -112,6 +112,21 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
+def freeze(model: Any, frozen: list[str]) -> None:
+    """Freeze the parameters whose names begin like one of `frozen`.
+
+    Raises:
+        ValueError: nothing begins with one of the names.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for start in frozen:
+        if not any(name.startswith(start) for name in names):
+            raise ValueError(f"--freeze {start}: no parameter begins like this; there are {', '.join(names[:3])}, ...")
+    for name, parameter in model.named_parameters():
+        if name.startswith(tuple(frozen)):
+            parameter.requires_grad_(False)
+
+
 def image_encoder_parameters(model: Any) -> list:
     """Parameters of the image encoder: the original's `visual.*`."""
     return [p for n, p in model.named_parameters() if "vision_model." in n or "visual_projection." in n]
@@ -130,10 +145,7 @@ def choose_encoder(model: Any, encoder: str, frozen: list[str] = ()) -> None:
     Raises:
         ValueError: nothing begins with one of the names.
     """
-    names = [name for name, _ in model.named_parameters()]
-    for start in frozen:
-        if not any(name.startswith(start) for name in names):
-            raise ValueError(f"--freeze {start}: no parameter begins like this; there are {', '.join(names[:3])}, ...")
+    freeze(model, frozen)
     image = {id(p) for p in image_encoder_parameters(model)}
     for name, parameter in model.named_parameters():
         is_image = id(parameter) in image
@@ -142,7 +154,7 @@ def choose_encoder(model: Any, encoder: str, frozen: list[str] = ()) -> None:
         parameter.requires_grad_(trains and not held)
 
 
-def _normalisation(vision_weights: str | None) -> dict[str, Any]:
+def normalisation(vision_weights: str | None) -> dict[str, Any]:
     """Mean and deviation that the image tower was trained with; CLIP's where there are no such weights."""
     if vision_weights is None:
         return {}
@@ -198,10 +210,16 @@ def _own_tokenizer(arguments: BackboneArguments) -> str:
     return name if name and name not in (*ARCHIVE_BACKBONES, *HUB_BACKBONES) else DEFAULT_TOKENIZER
 
 
-def _from_scratch(arguments: BackboneArguments, captions: list[str]) -> tuple[Any, Any]:
+def from_scratch(arguments: Any, captions: list[str], config_class: type, model_class: type) -> tuple[Any, Any]:
+    """A model with random weights, but for the image tower of `vision_weights`, and its tokenizer.
+
+    Args:
+        arguments: architecture (YAML file with the configuration), vision_weights and tokenizer.
+        captions: what a tokenizer is trained on where none is named.
+        config_class, model_class: of a model with `vision_model` and `text_model`.
+    """
     import yaml
 
-    from modeling.clip4cir import CLIP4CirConfig, CLIP4CirModel
     from train.engine.vocabulary import train_tokenizer
 
     path = Path(arguments.architecture)
@@ -227,7 +245,7 @@ def _from_scratch(arguments: BackboneArguments, captions: list[str]) -> tuple[An
         tower = AutoModel.from_pretrained(arguments.vision_weights, dtype="float32")
         stored = {k: v for k, v in tower.config.to_dict().items() if k not in ("dtype", "architectures", "auto_map")}
         settings["vision_config"] = {**stored, **settings.get("vision_config", {})}
-        model = CLIP4CirModel(CLIP4CirConfig(**settings))
+        model = model_class(config_class(**settings))
         model.vision_model.load_state_dict(tower.state_dict())
         return model, tokenizer
-    return CLIP4CirModel(CLIP4CirConfig(**settings)), tokenizer
+    return model_class(config_class(**settings)), tokenizer

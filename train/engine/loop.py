@@ -18,8 +18,9 @@ from train.engine.batches import GlobalBatches, NeighbourBatches
 from train.engine.checkpoint import latest_checkpoint, restore_interrupted, save_checkpoint, write_folder
 from train.engine.run import Run, from_main
 
-# A step over the whole batch: runs forward and backward (through `run.accelerator`) and returns the detached loss.
-TrainingStep = Callable[[Any], torch.Tensor]
+# A step over the whole batch: runs forward and backward (through `run.accelerator`) and returns the detached loss, alone
+# or with numbers to log beside it (the same on all processes).
+TrainingStep = Callable[[Any], torch.Tensor | tuple[torch.Tensor, dict[str, float]]]
 
 
 @dataclasses.dataclass
@@ -87,6 +88,7 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     save_model: Callable[[Path], None] | None = None,
     before_epoch: Callable[[], None] | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> Progress:
     """Train, from the start or from the last checkpoint of the run's folder.
 
@@ -102,7 +104,9 @@ def fit(
         schedule: how long, how often, what to keep.
         validate: figures of the model as it is; called on every process, in eval mode or not is its own affair.
         save_model: fills a folder with the complete model; called on the main process.
-        before_epoch: puts the modules in the mode of training; called before every epoch.
+        before_epoch: puts the modules in the mode of training; called before every epoch, and before the rest of an
+            epoch that a resumed run continues.
+        after_step: called after every optimizer step, before anything is saved.
 
     Returns:
         The progress at the end.
@@ -141,6 +145,8 @@ def fit(
             before_epoch()
         for batch in loader:
             loss = _step(run, model, optimizer, scheduler, batch, training_step, schedule, progress)
+            if after_step:
+                after_step()
             bar.set_postfix(epoch=progress.epoch, loss=f"{loss:.3f}", refresh=False)
             bar.update()
             checkpoint_steps = run.arguments.checkpoint_steps
@@ -167,13 +173,15 @@ def fit(
 def _step(run, model, optimizer, scheduler, batch, training_step, schedule, progress) -> float:
     accelerator = run.accelerator
     optimizer.zero_grad(set_to_none=True)
-    loss = accelerator.reduce(training_step(batch), reduction="mean").item()
+    result = training_step(batch)
+    result, beside = result if isinstance(result, tuple) else (result, {})
+    loss = accelerator.reduce(result, reduction="mean").item()
     if not math.isfinite(loss):
         raise FloatingPointError(
             f"the loss is {loss} at step {progress.step + 1}; the last checkpoint in {run.folder / 'checkpoints'} is intact. "
             "Lower --learning_rate, set --max_grad_norm, or train without --mixed_precision fp16"
         )
-    record = {"epoch": progress.epoch, "loss": loss}
+    record = {"epoch": progress.epoch, "loss": loss, **beside}
     if schedule.max_grad_norm is not None:
         norm = accelerator.clip_grad_norm_(model.parameters(), schedule.max_grad_norm)
         record["grad_norm"] = float(norm) if norm is not None else None
