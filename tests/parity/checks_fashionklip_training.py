@@ -317,7 +317,9 @@ def check_groups(case: GoldenCase, model, optimizer) -> None:
     names = {id(p): name for name, p in model.named_parameters()}
     for group, wanted in zip(optimizer.param_groups, case.json["opt_groups"], strict=True):
         assert group["weight_decay"] == wanted["weight_decay"]
-        official = {model_name for name in wanted["names"] for model_name in model_tensors(name, starting_weights(case))}
+        official = {
+            model_name for name in wanted["names"] for model_name in model_tensors(name, starting_weights(case))
+        }
         assert {names[id(p)] for p in group["params"]} == official
         assert len(wanted["names"]) == wanted["n"]
 
