@@ -29,12 +29,20 @@ from huggingface_hub import HfApi
 
 from data_scripts.catalogue import Catalogue
 from data_scripts.cirr import Cirr
+from data_scripts.fashiongen import FashionGen
 from data_scripts.fashioniq import FashionIQ
+from data_scripts.fashionklip_files import FashionKLIPFiles
 from data_scripts.images import check_images
 
 logger = logging.getLogger(__name__)
 
-BUILDERS = {"fashioniq": FashionIQ, "cirr": Cirr, "catalogue": Catalogue}
+BUILDERS = {
+    "fashioniq": FashionIQ,
+    "cirr": Cirr,
+    "catalogue": Catalogue,
+    "fashiongen": FashionGen,
+    "fashionklip": FashionKLIPFiles,
+}
 
 
 def prepare(
@@ -51,7 +59,7 @@ def prepare(
     A changed annotation file, image folder or builder makes a new copy: the builders put them into the cache key.
 
     Args:
-        builder_class: FashionIQ, Cirr or Catalogue.
+        builder_class: one of BUILDERS.
         config_name: one of its configurations.
         data_dir: where the original files are.
         cache_dir: where prepared rows go; the cache of `datasets` when None.

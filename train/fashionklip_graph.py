@@ -308,6 +308,9 @@ def choose_pictures(
 
     if not pool.images or not phrases:
         return {}, {"chosen_by": "none", "pool": len(pool.images)}
+    if pool.own_pool and not pictures.model:
+        say("the knowledge base's pictures have no captions: give --model to choose among them")
+        return {}, {"chosen_by": "none", "pool": len(pool.images)}
     ids = [item for item in dict.fromkeys(i for record in pool.records for i in record.item_ids) if item in pool.images]
     if pool.own_pool:
         ids = list(pool.images)  # a pool of its own, without captions

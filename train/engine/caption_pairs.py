@@ -266,7 +266,22 @@ def _catalogue_pairs(arguments: PairArguments, split: str) -> CaptionPairs:
 
 
 def _fashiongen_pairs(arguments: PairArguments, split: str) -> CaptionPairs:
-    raise NotImplementedError
+    from data_scripts.fashiongen import FashionGen
+    from data_scripts.prepare import prepare
+    from train.engine.triplets import encoded_images
+
+    forms = {("title",): "title", ("description",): "description", ("title", "description"): "both"}
+    form = forms.get(tuple(arguments.caption))
+    if form is None:
+        raise ValueError(f"--caption {' '.join(arguments.caption)}: FashionGen has title, description, or both")
+    name = (arguments.train_split if split == "train" else arguments.validation_split) or split
+    splits = prepare(FashionGen, "pairs", arguments.data_dir, caption=form, missing=arguments.missing_images)
+    if name not in splits:
+        raise ValueError(f"{arguments.data_dir} has no split {name!r}; it has {', '.join(splits)}")
+    rows = splits[name]
+    ids = rows["image_id"][:]
+    sources = dict(zip(ids, encoded_images(rows, "image"), strict=True))
+    return _with_phrases(arguments, split, rows["caption"][:], ids, sources)
 
 
 def _with_phrases(

@@ -1,0 +1,480 @@
+"""FashionGen: 293,008 studio photos of 78,850 luxury products with descriptions (Rostamzadeh et al., 2018).
+
+Source: https://fashion-gen.com, after accepting the licence of the challenge (research only; the photos may not be
+published). The test images of the challenge were never released, so papers test on the validation file.
+
+`data_dir` holds the official download or the layout that retrieval code derives from it:
+
+    fashiongen_256_256_train.h5, fashiongen_256_256_validation.h5     one row per photo: input_image (256, 256, 3),
+                                          input_name, input_description, input_category, input_subcategory,
+                                          input_productID, input_gender, input_pose, ...; texts are latin-1 bytes
+    FashionGen/train_info.json, val_info.json      [{"id", "images": [names], "title", "description", "category_id",
+                                                     "subcategory_id", "attributes_id"}, ...]: one object per product
+    FashionGen/train/<name>, val/<name>            its photos
+    FashionGen/labels.json                         {"attributes", "categories", "subcategories": {name: id}} (optional)
+
+    builder = FashionGen(config_name="pairs", data_dir="data/FashionGen")
+
+Configurations
+    products   product_id, title, description, category, subcategory, attributes, gender, image_ids, images: one row per
+               product with all its views
+    pairs      image_id, product_id, caption, title, description, category, subcategory, gender, image: one row per photo;
+               the caption is of the form chosen by `caption`: "title", "description" or "both" (title. description)
+
+Published counts: 260,480 training and 32,528 validation photos (retrieval papers name 35,528 evaluation pairs: not the
+same cut). The rows of a product's views carry one product id; their texts are taken from its first row. Category names are
+those of labels.json or of the HDF5 file, or else the ids. The HDF5 files need the extra `fashiongen` (h5py); photos of it
+become PNG bytes. `python -m data_scripts.fashiongen --data_dir DIR --output_dir DIR` writes the second layout from the
+first, and continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from data_scripts.source_files import (
+    as_id,
+    check_image_options,
+    content_hash,
+    first_few,
+    read_json,
+    repeated,
+    settle_images,
+    shards_of,
+    split_generators,
+)
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation")
+PUBLISHED = {"train": 260_480, "validation": 32_528}  # photos
+INFO_NAMES = {"train": "train_info.json", "validation": "val_info.json"}
+PHOTO_FOLDERS = {"train": "train", "validation": "val"}
+REMEDY = "Get FashionGen at https://fashion-gen.com; see data_scripts/fashiongen.py for the trees."
+HDF5_TEXTS = ("name", "description", "category", "subcategory", "gender", "pose")
+CAPTIONS = ("both", "title", "description")
+
+Product = dict[str, Any]
+
+
+@dataclass
+class FashionGenConfig(datasets.BuilderConfig):
+    """Options of one configuration.
+
+    Args:
+        splits: the splits to prepare, an absent one being an error; None takes those that are present.
+        caption: "both" (title. description, as retrieval papers join them), "title" or "description".
+        images: "required", or "absent" for texts alone.
+        missing: "error" lists every missing photo at once; "skip" leaves out those rows and says how many.
+    """
+
+    splits: tuple[str, ...] | None = None
+    caption: str = "both"
+    images: str = "required"
+    missing: str = "error"
+
+
+class FashionGen(datasets.GeneratorBasedBuilder):
+    """Builder of products and of image-caption pairs; rows keep the order of the files.
+
+    Raises:
+        FileNotFoundError: `data_dir`, a split or photos are missing (photos as one list).
+        ValueError: a malformed product, a product id twice, or both layouts at once.
+        ImportError: an HDF5 file without h5py.
+    """
+
+    BUILDER_CONFIG_CLASS = FashionGenConfig
+    BUILDER_CONFIGS = [FashionGenConfig(name=n, version=datasets.Version("1.0.0")) for n in ("products", "pairs")]
+
+    def __init__(self, *, data_dir: str | os.PathLike | None = None, hash: str | None = None, **kwargs: Any):
+        root = find_root(data_dir)
+        if hash is None:
+            files = [*info_files(root).values(), *hdf5_files(root).values(), root / "labels.json"]
+            hash = content_hash(files, [root / folder for folder in PHOTO_FOLDERS.values()], [__file__])
+        super().__init__(data_dir=str(root), hash=hash, **kwargs)
+
+    def _info(self) -> datasets.DatasetInfo:
+        text, texts = datasets.Value("string"), datasets.List(datasets.Value("string"))
+        common = dict.fromkeys(("product_id", "title", "description", "category", "subcategory", "gender"), text)
+        if self.config.name == "products":
+            features = common | {"attributes": texts, "image_ids": texts, "images": datasets.List(datasets.Image())}
+        else:
+            features = {"image_id": text, "caption": text} | common | {"image": datasets.Image()}
+        return datasets.DatasetInfo(
+            description=f"FashionGen, {self.config.name}.",
+            features=datasets.Features(features),
+            homepage="https://fashion-gen.com",
+            license="research only, see the data set's own terms",
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        root, config = Path(self.config.data_dir), self.config
+        check_image_options(config.images, config.missing)
+        if config.caption not in CAPTIONS:
+            raise ValueError(f"caption must be one of {CAPTIONS}, got {config.caption!r}")
+        sources = info_files(root) or hdf5_files(root)
+        asked = (config.splits,) if isinstance(config.splits, str) else config.splits or tuple(sources)
+        if lost := [split for split in asked if split not in sources]:
+            raise FileNotFoundError(f"{root}: no file for {first_few(lost)} (there: {list(sources)}). {REMEDY}")
+        if info_files(root):
+            shards = self._json_shards(root, asked)
+        else:
+            shards = {split: hdf5_shards(sources[split], config.name == "products") for split in asked}
+        return split_generators(shards, root)
+
+    def _json_shards(self, root: Path, splits: Iterable[str]) -> dict[str, list[list[Product]]]:
+        labels = read_labels(root)
+        products = {split: read_products(root, split, labels) for split in splits}
+        for split, rows in products.items():
+            compare_counts(root, split, sum(len(row["images"]) for row in rows))
+        # One row per photo, so that what becomes of missing ones is settled the same way for both configurations.
+        photos = {
+            split: [row | {"image_id": name, "image": path} for row in rows for name, path in row["images"].items()]
+            for split, rows in products.items()
+        }
+        report = os.path.join(self._cache_dir_root, f"missing-images-fashiongen-{self.hash}.txt")
+        remedy = "Put the photos where listed."
+        photos, left_out = settle_images(photos, ("image",), self.config.images, self.config.missing, report, remedy)
+        if left_out:
+            logger.warning("%s: %s", root, left_out)
+            self.info.description = f"{self._info().description} {left_out}"
+        rows = {split: list(self._rows(group)) for split, group in photos.items()}
+        return {split: shards_of(r) for split, r in rows.items()}
+
+    def _rows(self, photos: Iterable[Product]) -> Iterator[Product]:
+        """Rows of the configuration from one row per photo, photos of a product being neighbours."""
+        if self.config.name == "pairs":
+            for photo in photos:
+                kept = {name: photo[name] for name in self.info.features if name in photo}
+                yield kept | {"caption": caption_of(photo, self.config.caption)}
+            return
+        row: Product | None = None
+        for photo in photos:
+            if row is None or row["product_id"] != photo["product_id"]:
+                if row is not None:
+                    yield row
+                row = {name: photo[name] for name in self.info.features if name in photo}
+                row |= {"image_ids": [], "images": [] if self.config.images == "required" else None}
+            row["image_ids"].append(photo["image_id"])
+            if row["images"] is not None:
+                row["images"].append(photo["image"])
+        if row is not None:
+            yield row
+
+    def _generate_examples(self, shards: list[Any]) -> Iterator[tuple[tuple[int, int], Product]]:
+        for number, shard in enumerate(shards):
+            rows = shard
+            if isinstance(shard, tuple):
+                rows = self._rows(read_hdf5(*shard, images=self.config.images == "required"))
+            for position, row in enumerate(rows):
+                yield (number, position), row
+
+
+# The derived layout
+
+
+def find_root(data_dir: str | os.PathLike | None) -> Path:
+    """The folder with the files: `data_dir`, or a FashionGen folder in it.
+
+    Raises:
+        FileNotFoundError: neither holds any of them.
+        ValueError: both layouts lie there.
+    """
+    if data_dir is None or not os.path.isdir(data_dir):
+        raise FileNotFoundError(f"FashionGen folder not found: {data_dir}. {REMEDY}")
+    for root in (Path(data_dir), Path(data_dir) / "FashionGen"):
+        found = info_files(root), hdf5_files(root)
+        if all(found):
+            raise ValueError(f"{root} holds both info files and HDF5 files; keep one form, or name a folder with one")
+        if any(found):
+            return root.resolve()
+    raise FileNotFoundError(f"{data_dir}: neither *_info.json nor fashiongen_*.h5 is there. {REMEDY}")
+
+
+def info_files(root: Path) -> dict[str, Path]:
+    return {split: root / name for split, name in INFO_NAMES.items() if (root / name).is_file()}
+
+
+def hdf5_files(root: Path) -> dict[str, Path]:
+    found = {}
+    for path in sorted(root.glob("fashiongen*.h5")):
+        match = re.search(r"_(train|validation)\.h5$", path.name)
+        if match:
+            found[match[1]] = path
+    return found
+
+
+def read_labels(root: Path) -> dict[str, dict[int, str]]:
+    """Kind of label -> id -> name; empty without labels.json."""
+    path = root / "labels.json"
+    if not path.is_file():
+        return {}
+    content = read_json(path, REMEDY)
+    try:
+        return {kind: {int(number): name for name, number in names.items()} for kind, names in content.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected {{kind: {{name: id}}}}, e.g. {{'categories': {{'SHOES': 3}}}}") from error
+
+
+def read_products(root: Path, split: str, labels: dict[str, dict[int, str]]) -> list[Product]:
+    """Products of an info file; `images` maps the photo's id (its file name without ending) to its path.
+
+    Raises:
+        ValueError: not a list of products, a field is missing or of another type, an id or photo occurs twice, a
+            product without photos.
+    """
+    path = root / INFO_NAMES[split]
+    content = read_json(path, REMEDY)
+    if not isinstance(content, list):
+        raise ValueError(f"{path}: expected a list of products, got {type(content).__name__}")
+    products = []
+    for number, entry in enumerate(content):
+        where = f"{path}, product {number} (from 0)"
+        if not isinstance(entry, dict):
+            raise ValueError(f"{where}: expected an object, got {str(entry)[:60]}")
+        missing = [name for name in ("id", "images", "title", "description") if name not in entry]
+        if missing:
+            raise ValueError(f"{where}: lacks {', '.join(missing)}")
+        names = entry["images"]
+        if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
+            raise ValueError(f"{where}: expected a list of at least one file name in images, got {str(names)[:80]}")
+        folder = root / PHOTO_FOLDERS[split]
+        attributes = entry.get("attributes_id") or []
+        products.append(
+            {
+                "product_id": as_id(entry["id"], where),
+                "title": str(entry["title"] or ""),
+                "description": str(entry["description"] or ""),
+                "category": label_of(labels, "categories", entry.get("category_id")),
+                "subcategory": label_of(labels, "subcategories", entry.get("subcategory_id")),
+                "attributes": [label_of(labels, "attributes", number) for number in attributes],
+                "gender": entry.get("gender"),
+                "images": {os.path.splitext(name)[0]: str(folder / name) for name in names},
+            }
+        )
+        if len(products[-1]["images"]) < len(names):
+            raise ValueError(f"{where}: a photo is listed twice: {names}")
+    if twice := repeated(product["product_id"] for product in products):
+        raise ValueError(f"{path}: ids twice: {first_few(twice)}; keep one product of each")
+    return products
+
+
+def label_of(labels: dict[str, dict[int, str]], kind: str, number: Any) -> str | None:
+    """A label's name, its id as text where names are not known, None where there is none."""
+    if number is None:
+        return None
+    return labels.get(kind, {}).get(int(number), str(number))
+
+
+def caption_of(row: Product, form: str) -> str:
+    """The caption of a product's photos."""
+    parts = {"both": ("title", "description"), "title": ("title",), "description": ("description",)}[form]
+    return ". ".join(text for name in parts if (text := (row[name] or "").strip().rstrip(".")))
+
+
+def compare_counts(root: Path, split: str, photos: int) -> None:
+    if photos != PUBLISHED[split]:
+        logger.warning(
+            "%s: %s has %s photos, FashionGen's own has %s; figures are not comparable with published ones",
+            root,
+            split,
+            f"{photos:,}",
+            f"{PUBLISHED[split]:,}",
+        )
+
+
+# The official HDF5 files
+
+
+def open_hdf5(path: Path) -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("FashionGen's HDF5 files need h5py: pip install 'lookbook[fashiongen]'") from error
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path}: not a readable HDF5 file ({error}); fetch it again") from error
+
+
+def hdf5_order(file: Any, path: Path) -> np.ndarray:
+    """Rows of the file, views of a product together, products and views in the order of the file."""
+    for name in ("input_image", "input_productID", "input_name", "input_description"):
+        if name not in file:
+            raise ValueError(f"{path}: lacks {name}; it has {', '.join(sorted(file))}. {REMEDY}")
+    products = file["input_productID"][:].reshape(-1)
+    _, first, inverse = np.unique(products, return_index=True, return_inverse=True)
+    return np.lexsort((np.arange(len(products)), first[inverse]))
+
+
+def hdf5_shards(path: Path, by_product: bool) -> list[tuple[str, int, int]]:
+    """Pieces (file, first, stop) of `hdf5_order`, cut between products."""
+    with open_hdf5(path) as file:
+        order = hdf5_order(file, path)
+        products = file["input_productID"][:].reshape(-1)[order]
+    compare_counts(path, "train" if path.name.endswith("_train.h5") else "validation", len(order))
+    starts = np.flatnonzero(np.r_[True, products[1:] != products[:-1]]) if len(order) else np.array([], dtype=int)
+    cuts = [0]
+    for start in starts[1:]:
+        if start - cuts[-1] >= 2048:
+            cuts.append(int(start))
+    return [(str(path), a, b) for a, b in zip(cuts, [*cuts[1:], len(order)], strict=True) if b > a]
+
+
+def read_hdf5(path: str, first: int, stop: int, images: bool = True) -> Iterator[Product]:
+    """One row per photo of a piece of `hdf5_order`; texts of the product's first row, photos as PNG bytes."""
+    with open_hdf5(Path(path)) as file:
+        order = hdf5_order(file, Path(path))[first:stop]
+        columns = {name: file[f"input_{name}"] for name in HDF5_TEXTS if f"input_{name}" in file}
+        previous, texts, view = None, {}, 0
+        for row in order.tolist():
+            product = int(np.ravel(file["input_productID"][row])[0])
+            if product != previous:
+                previous, view = product, 0
+                texts = {name: decoded(column[row]) for name, column in columns.items()}
+            yield {
+                "product_id": str(product),
+                "title": texts.get("name", ""),
+                "description": texts.get("description", ""),
+                "category": texts.get("category"),
+                "subcategory": texts.get("subcategory"),
+                "attributes": [],
+                "gender": texts.get("gender"),
+                "image_id": f"{product}_{view}",
+                "image": {"path": f"{product}_{view}.png", "bytes": png(file["input_image"][row])} if images else None,
+            }
+            view += 1
+
+
+def decoded(value: Any) -> str:
+    """Text of an HDF5 cell: bytes in latin-1, padded with zeros, alone or in an array of one."""
+    value = np.ravel(value)[0] if isinstance(value, np.ndarray) else value
+    return value.rstrip(b"\0").decode("latin-1").strip() if isinstance(value, bytes) else str(value).strip()
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def write_hdf5(path: str | os.PathLike, rows: Iterable[Product]) -> int:
+    """Write the official layout: one row per photo with image (h, w, 3) uint8, product_id and texts.
+
+    Args:
+        path: the file; it appears when it is complete.
+        rows: "image" (array), "product_id" (number), and any of name, description, category, subcategory, gender, pose.
+
+    Returns:
+        Number of rows.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("writing HDF5 needs h5py: pip install 'lookbook[fashiongen]'") from error
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    count = 0
+    try:
+        with h5py.File(partial, "w") as file:
+            for row in rows:
+                cells = {f"input_{name}": np.array([str(row.get(name, "")).encode("latin-1", "replace")], dtype="S1000")
+                         for name in HDF5_TEXTS}  # fmt: skip
+                cells |= {
+                    "input_productID": np.array([int(row["product_id"])]),
+                    "input_image": np.asarray(row["image"]),
+                }
+                for name, cell in cells.items():
+                    if name not in file:
+                        file.create_dataset(
+                            name, (0, *cell.shape), cell.dtype, maxshape=(None, *cell.shape), chunks=True
+                        )
+                    file[name].resize(count + 1, axis=0)
+                    file[name][count] = cell
+                count += 1
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def write_json_layout(data_dir: str | os.PathLike, output_dir: str | os.PathLike) -> dict[str, int]:
+    """The derived layout from the HDF5 files; photos that are there already are not written again.
+
+    Returns:
+        Split -> number of products.
+
+    Raises:
+        FileNotFoundError: no HDF5 files.
+    """
+    root, output = find_root(data_dir), Path(output_dir)
+    files = hdf5_files(root)
+    if not files:
+        raise FileNotFoundError(f"{root}: no fashiongen_*.h5. {REMEDY}")
+    labels: dict[str, dict[str, int]] = {"attributes": {}, "categories": {}, "subcategories": {}}
+    counts = {}
+    for split in (s for s in SPLITS if s in files):
+        products: dict[str, Product] = {}
+        folder = output / PHOTO_FOLDERS[split]
+        folder.mkdir(parents=True, exist_ok=True)
+        pieces = hdf5_shards(files[split], True)
+        with tqdm(total=pieces[-1][2] if pieces else 0, desc=split, unit="photo") as bar:
+            for piece in pieces:
+                for row in read_hdf5(*piece):
+                    name = row["image"]["path"]
+                    if not (folder / name).is_file():
+                        partial = folder / f".{name}.partial"
+                        partial.write_bytes(row["image"]["bytes"])
+                        os.replace(partial, folder / name)
+                    entry = products.setdefault(row["product_id"], new_entry(row, labels))
+                    entry["images"].append(name)
+                    bar.update()
+        write_json(output / INFO_NAMES[split], list(products.values()))
+        counts[split] = len(products)
+    write_json(output / "labels.json", labels)
+    return counts
+
+
+def new_entry(row: Product, labels: dict[str, dict[str, int]]) -> Product:
+    """An entry of an info file without photos; labels that are new get the next number."""
+    entry = {"id": int(row["product_id"]), "images": [], "title": row["title"], "description": row["description"]}
+    for kind, name in (("category", "categories"), ("subcategory", "subcategories")):
+        entry[f"{kind}_id"] = labels[name].setdefault(row[kind] or "", len(labels[name]))
+    return entry | {"attributes_id": [], "gender": row["gender"]}
+
+
+def write_json(path: Path, content: Any) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", required=True, help="folder with the official HDF5 files")
+    parser.add_argument("--output_dir", required=True, help="folder for train_info.json, val_info.json and the photos")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        counts = write_json_layout(arguments.data_dir, arguments.output_dir)
+    except (FileNotFoundError, ValueError, ImportError) as error:
+        parser.exit(1, f"{error}\n")
+    print(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    main()
