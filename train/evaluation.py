@@ -3,8 +3,9 @@
     python train/evaluation.py --model runs/stage2/model --protocol fashioniq --data_dir fashionIQ_dataset \\
         --output_dir runs/stage2/evaluation
 
-Protocols: fashioniq (both galleries in one pass), fashioniq/original-split, fashioniq/val-split, cirr/val,
-composed/pooled-noref, catalogue/same-title. What each one pins stands in train/retrieval/composed.py.
+Composed queries: fashioniq (both galleries in one pass), fashioniq/original-split, fashioniq/val-split, cirr/val,
+composed/pooled-noref, catalogue/same-title. Captions and images: fashiongen/full, fashiongen/sampled-100,
+retrieval/same-title. What each one pins stands in train/retrieval/composed.py and image_text_protocols.py.
 
 Prints a table and, as the last line, one JSON object with the model's figures. --output_dir gets results.json (figures
 with 95 % intervals, controls, paired differences, where data and model came from), ranks.npz (rank of every query, for
@@ -34,9 +35,18 @@ class EvaluationArguments:
     data_dir: str = argument(help="folder with the data set's tree (see data_scripts/<dataset>.py)")
     output_dir: str | None = argument(None, "folder for results.json and ranks.npz; must be empty or new")
     overwrite: bool = argument(False, "write into --output_dir although it is not empty")
-    split: str | None = argument(None, "split to evaluate; default: val (FashionIQ, CIRR) or valid (catalogue)")
-    dataset: Literal["fashioniq", "cirr", "catalogue"] | None = argument(
-        None, "layout of --data_dir; default: from the protocol's name, or from the files for composed/pooled-noref"
+    split: str | None = argument(
+        None, "split to evaluate; default: val (FashionIQ, CIRR), valid (catalogue) or validation"
+    )
+    dataset: Literal["fashioniq", "cirr", "catalogue", "fashiongen", "fashionklip"] | None = argument(
+        None, "layout of --data_dir; default: from the protocol's name, or from the files"
+    )
+    caption: list[str] = argument(
+        [],
+        "image-text protocols: columns whose texts are the caption; default: title, title and description (FashionGen)",
+    )
+    candidates: str | None = argument(
+        None, "fashiongen/sampled-100: candidate lists of an earlier run (candidates.json); default: drawn with seed 0"
     )
     data_name: str | None = argument(None, "name of the data for reports and cards, e.g. FashionIQ")
     missing_images: Literal["error", "skip"] = argument("error", "stop at missing images, or skip and count their rows")
@@ -68,18 +78,22 @@ def evaluate(arguments: EvaluationArguments) -> list[dict[str, Any]] | None:
     """
     from accelerate import Accelerator
 
-    from train.engine.run import check_processes, replace_text
+    from train.engine.run import check_processes
     from train.retrieval.composed import evaluate_protocol, system_queries
     from train.retrieval.composed_data import detect_layout, load_composed_set, protocols_named
     from train.retrieval.encode import composer, encode_images, encode_texts
-    from train.retrieval.loading import describe_model, load_model
-    from train.retrieval.rank_files import write_ranks
+    from train.retrieval.image_text_protocols import IMAGE_TEXT_PROTOCOLS
+    from train.retrieval.loading import load_model
 
     names = protocols_named(arguments.protocol)
+    image_text = names[0] in IMAGE_TEXT_PROTOCOLS
     folder = Path(arguments.output_dir) if arguments.output_dir else None
     check_output_dir(folder, arguments.overwrite)
     accelerator = Accelerator(cpu=arguments.cpu or None)
     check_processes(accelerator.num_processes)
+    if image_text:
+        outcomes, data, model = rank_image_text(arguments, names[0], accelerator)
+        return write_results(arguments, folder, outcomes, data, model) if accelerator.is_main_process else None
     layout = arguments.dataset or detect_layout(arguments.data_dir, names[0])
     with accelerator.main_process_first():  # the others read what the first has prepared
         data = load_composed_set(layout, arguments.data_dir, arguments.split, arguments.missing_images)
@@ -108,6 +122,56 @@ def evaluate(arguments: EvaluationArguments) -> list[dict[str, Any]] | None:
     outcomes = [
         evaluate_protocol(name, data, images, queries, arguments.resamples, arguments.seed, block) for name in names
     ]
+    return write_results(arguments, folder, outcomes, data, model)
+
+
+def rank_image_text(arguments: EvaluationArguments, name: str, accelerator: Any) -> tuple[list[Any], Any, Any]:
+    """Encode and rank under an image-text protocol: the outcome (none but on the main process), the data, the model."""
+    from train.engine.caption_pairs import ArchivePixels
+    from train.retrieval.encode import encode_images, encode_pixels, encode_texts
+    from train.retrieval.image_text import evaluate_image_text
+    from train.retrieval.image_text_data import detect_image_text_layout, load_image_text_set
+    from train.retrieval.loading import load_model
+
+    layout = arguments.dataset or detect_image_text_layout(arguments.data_dir, name)
+    with accelerator.main_process_first():
+        data = load_image_text_set(
+            layout, arguments.data_dir, name, arguments.split, arguments.missing_images, arguments.caption or None
+        )
+    candidates = None
+    if arguments.candidates:
+        path = Path(arguments.candidates)
+        if not path.is_file():
+            raise FileNotFoundError(f"--candidates {path}: no such file")
+        candidates = json.loads(path.read_text("utf-8"))
+    model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device)
+    options = {"batch_size": arguments.batch_size, "precision": arguments.mixed_precision}
+    if isinstance(data.images, dict):
+        workers = {"num_workers": arguments.num_workers}
+        images = encode_images(model, processor, data.image_ids, data.images, **options, **workers)[1]
+    else:
+        pixels = ArchivePixels(data.images, processor.image_processor.size)
+        images = encode_pixels(model, pixels, data.image_ids, **options)
+    texts = encode_texts(
+        model, processor, data.texts, batch_size=arguments.text_batch_size, precision=arguments.mixed_precision
+    )
+    if not accelerator.is_main_process:
+        return [], data, model
+    block = arguments.max_block_mb and arguments.max_block_mb * 2**20
+    outcome = evaluate_image_text(
+        name, data, images, texts, candidates, arguments.resamples, arguments.seed, max_block_bytes=block
+    )
+    return [outcome], data, model
+
+
+def write_results(
+    arguments: EvaluationArguments, folder: Path | None, outcomes: list[Any], data: Any, model: Any
+) -> list[dict[str, Any]]:
+    """Print the tables and write the files; returns what results.json holds."""
+    from train.engine.run import replace_text
+    from train.retrieval.loading import describe_model
+    from train.retrieval.rank_files import write_ranks
+
     origin = {
         "split": data.fingerprint["split"],
         "seed": arguments.seed,
@@ -121,6 +185,9 @@ def evaluate(arguments: EvaluationArguments) -> list[dict[str, Any]] | None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         write_ranks(folder / "ranks.npz", outcomes)
+        for outcome in outcomes:
+            if getattr(outcome, "candidates", None):
+                replace_text(folder / "candidates.json", json.dumps(outcome.candidates))
         if arguments.csv:
             replace_text(folder / "results.csv", csv_text(results))
         replace_text(folder / "results.json", json.dumps({"results": results}, indent=2) + "\n")
@@ -185,7 +252,7 @@ def table(outcome: Any) -> str:
         others = "".join(f"  {columns[c][metric]['value']:11.2f}" for c in list(columns)[1:])
         lines.append(f"{metric:{wide}}  {own:>24}{others}")
     # The figure that papers rank by: FashionIQ's mean recall, CIRR's mean of R@5 and R_s@1, else R@1.
-    leading = ("average_recall", "mean(R@5+R_s@1)", "recall_at1")
+    leading = ("average_recall", "mean(R@5+R_s@1)", "recall_at1", "mean_recall")
     metric = next(name for name in leading if name in result["figures"])
     for name, differences in result["differences"].items():
         d = differences[metric]

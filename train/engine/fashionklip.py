@@ -14,6 +14,7 @@ from train.engine.clip4cir import DEFAULT_TOKENIZER, HUB_BACKBONES, fast_layout,
 from train.engine.clip4cir import normalisation as normalisation_of
 from train.engine.fashionklip_arguments import StartArguments
 from train.engine.prototypes import select_prototypes, select_sharded
+from train.retrieval.image_text import right_rows
 
 
 def starting_model(arguments: StartArguments, captions: list[str]) -> tuple[Any, Any]:
@@ -313,12 +314,12 @@ class PairValidation:
         number = {text: row for row, text in enumerate(self.texts)}
         self.image_of = [row_of[i] for i in pairs.image_ids]
         self.text_of = [number[t] for t in pairs.texts]
-        right_images: list[dict[int, None]] = [{} for _ in self.texts]
-        right_texts: list[dict[int, None]] = [{} for _ in self.ids]
-        for image, text in zip(self.image_of, self.text_of, strict=True):
-            right_images[text][image] = None
-            right_texts[image][text] = None
-        self.right_images, self.right_texts = ([list(r) for r in side] for side in (right_images, right_texts))
+        owners: dict[str, list[str]] = {}
+        for image_id, text in zip(pairs.image_ids, pairs.texts, strict=True):
+            owners.setdefault(image_id, []).append(text)
+        image_owner = [tuple(owners[image_id]) for image_id in self.ids]
+        self.right_images = right_rows(pairs.texts, image_owner)
+        self.right_texts = right_rows(image_owner, pairs.texts)
 
     @torch.no_grad()
     def figures(self, model: Any) -> dict[str, float]:
@@ -330,9 +331,9 @@ class PairValidation:
         images = normalise(encode_pixels(model, self.pairs.pixels, self.ids), dim=-1)
         texts = normalise(encode_texts(model, self.processor, self.texts, progress=False), dim=-1)
         figures = {}
-        queries = torch.tensor(self.text_of)  # a caption that stands at several pairs is asked as often
-        to_image = ranks_of_targets(texts, images, self.right_images)[queries]
-        to_text = ranks_of_targets(images, texts, self.right_texts)
+        every_text = texts[self.text_of]  # a caption that stands at several pairs is there as often
+        to_image = ranks_of_targets(every_text, images, self.right_images)
+        to_text = ranks_of_targets(images, every_text, self.right_texts)
         for name, ranks in (("text_to_image", to_image), ("image_to_text", to_text)):
             figures |= {f"{name}_recall_at{k}": 100 * (ranks < k).double().mean().item() for k in (1, 5, 10)}
         figures["mean_recall"] = sum(figures.values()) / len(figures)

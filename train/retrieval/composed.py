@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from train.retrieval.image_text_protocols import IMAGE_TEXT_PROTOCOLS, ImageTextProtocol
 from train.retrieval.ranking import ranks_of_targets, subset_ranks
 from train.retrieval.statistics import (
     DEFAULT_RESAMPLES,
@@ -229,15 +230,16 @@ class ProtocolResult:
         }
 
 
-def find_protocol(name: str) -> Protocol:
-    """The protocol of this name.
+def find_protocol(name: str) -> Protocol | ImageTextProtocol:
+    """The protocol of this name, composed or image-text.
 
     Raises:
         ValueError: no such protocol; lists the names.
     """
-    if name not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {name!r}; one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
+    known = {**PROTOCOLS, **IMAGE_TEXT_PROTOCOLS}
+    if name not in known:
+        raise ValueError(f"unknown protocol {name!r}; one of {', '.join(known)}")
+    return known[name]
 
 
 def system_queries(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from train.retrieval.composed import PROTOCOLS, ComposedSet
+from train.retrieval.image_text_protocols import IMAGE_TEXT_PROTOCOLS
 
 CATEGORIES = ("dress", "shirt", "toptee")
 DEFAULT_SPLITS = {"fashioniq": "val", "cirr": "val", "catalogue": "valid"}
@@ -27,8 +28,9 @@ def protocols_named(name: str) -> tuple[str, ...]:
     """
     if name in GROUPS:
         return GROUPS[name]
-    if name not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {name!r}; one of {', '.join([*GROUPS, *PROTOCOLS])}")
+    known = [*GROUPS, *PROTOCOLS, *IMAGE_TEXT_PROTOCOLS]
+    if name not in known:
+        raise ValueError(f"unknown protocol {name!r}; one of {', '.join(known)}")
     return (name,)
 
 
