@@ -197,8 +197,8 @@ def report_missing(gone: Sequence[str], total: int, missing: str, report_file: s
     found = f"{len(gone):,} of {total:,} images are missing: {first_few(gone)}. Full list: {report_file}."
     if missing == "error":
         raise FileNotFoundError(
-            f'{found} {remedy} To leave out the rows that need them, pass missing="skip"; '
-            'to use the annotations alone, images="absent".'
+            f'{found} {remedy} To leave out the rows that need them, pass missing="skip" '
+            '(in train/: --missing_images skip); to use the annotations alone, images="absent".'
         )
     logger.warning("%s", found)
 

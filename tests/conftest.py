@@ -1,6 +1,9 @@
 """Options and settings shared by all tests."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,14 @@ GOLDEN = Path(__file__).parent / "golden"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+# Prepared data, downloaded code and metrics of the tests go into a folder of their own, which goes when they end.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="lookbook-tests-")
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
+
+# One thread here and in every process that a test starts, whatever the machine or the caller has set: a kernel sums in
+# another order on another number of threads, so results of two processes could differ in their last bits.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -25,8 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _one_seed() -> None:
-    """Random weights are the same in every run."""
+def _one_seed_and_one_thread() -> None:
+    """Random weights are the same in every run; a plug-in may have imported torch before the variable above was set."""
     import torch
 
+    torch.set_num_threads(1)
     torch.manual_seed(0)

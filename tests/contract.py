@@ -76,7 +76,7 @@ def save_and_reload_gives_equal_outputs(model: PreTrainedModel, inputs: Inputs, 
     again = type(model).from_pretrained(folder)
     assert_equal(again.state_dict(), model.state_dict())
     # Not to the bit: kernels may sum in another order when weights lie elsewhere in memory.
-    assert_equal(outputs_of(again, inputs), outputs_of(model, inputs), 1e-6)
+    assert_equal(outputs_of(again, inputs), outputs_of(model, inputs), 1e-5)
     again.save_pretrained(folder / "again")
     before, after = ((path / "config.json").read_text().splitlines() for path in (folder, folder / "again"))
     # The parts of a loaded configuration carry the type of the weights, those of a fresh one don't.
@@ -113,7 +113,6 @@ def remote_code_gives_equal_features(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     picture = Image.radial_gradient("L").resize((60, 80)).convert("RGB")
-    torch.set_num_threads(1)
     for name, saved in folders.items():
         seen = torch.load(saved / "seen.pt", weights_only=True)
         inputs = processors[name](images=[picture], text=[text], return_tensors="pt")
@@ -259,7 +258,7 @@ def lora_trains_saves_reloads_and_merges(
     assert any(not torch.equal(expected[name], plain[name]) for name in expected), "training changed nothing"
     tuned.save_pretrained(folder / "adapter")
     again = PeftModel.from_pretrained(type(model).from_pretrained(folder / "base"), folder / "adapter")
-    assert_equal(outputs_of(again, inputs), expected, 1e-6)
+    assert_equal(outputs_of(again, inputs), expected, 1e-5)
     merged = tuned.merge_and_unload()
     merged.save_pretrained(folder / "merged")
     merged = type(model).from_pretrained(folder / "merged")

@@ -217,7 +217,7 @@ def main() -> None:
     )
     import torch
 
-    from train.clip4cir_finetune import save_model
+    from train.engine.adapters import save_model
     from train.engine.clip4cir import starting_model
     from train.engine.feature_bank import FeatureBank
     from train.engine.loop import Schedule, fit, make_scheduler

@@ -126,7 +126,7 @@ def _write_part(arguments, accelerator, model, processor, source, encode, ids, s
 
     kind = "image" if encode is encode_image_chunks else "text"
     key = [encoder_digest(model, frozen_part=lambda name: "logit_scale" not in name), arguments.mixed_precision]
-    key += [str(getattr(source, "images" if kind == "image" else "texts"))[:200], arguments.dtype]
+    key += [content_digest(source, kind, processor), arguments.dtype]
     dim = model.config.projection_dim
     writer = None
     if accelerator.is_main_process:
@@ -149,6 +149,30 @@ def _write_part(arguments, accelerator, model, processor, source, encode, ids, s
     if "store" not in arguments.write:
         store.unlink()
     return _outputs(arguments, store)
+
+
+def content_digest(source: Source, kind: str, processor: Any) -> str:
+    """Of what is encoded and how it is prepared, so that an extraction goes on only with the same."""
+    import hashlib
+
+    from train.engine.images import image_fingerprint, processor_settings
+
+    digest = hashlib.sha256()
+    if kind == "text":
+        for text in source.texts:
+            digest.update(text.encode() + b"\0")
+        tokenizer = processor.tokenizer
+        digest.update(f"{len(tokenizer)} {tokenizer.model_max_length}".encode())
+        digest.update(str(getattr(processor, "official_truncation", "")).encode())
+    elif isinstance(source.images, dict):
+        digest.update(json.dumps(processor_settings(processor.image_processor), sort_keys=True, default=str).encode())
+        for image_id, image in source.images.items():
+            digest.update(image_id.encode() + image_fingerprint(image_id, image))
+    else:
+        for path in source.images.paths:
+            status = path.stat()
+            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()
 
 
 def encode_image_chunks(arguments: ExtractArguments, model, processor, source: Source, rows: Sequence[int]) -> Any:

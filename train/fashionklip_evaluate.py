@@ -14,6 +14,7 @@ and named protocols: train/evaluation.py. Takes seconds on a CPU for 10,000 capt
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def evaluate(arguments: EvaluateArguments) -> dict[str, Any]:
         rows = [{ID_FIELDS[queries]: i, "item_ids": found} for i, found in zip(ids, lists, strict=True)]
         _write(paths[f"output_{direction}s"], "".join(json.dumps(row) + "\n" for row in rows))
         try:
-            reference = read_reference(Path(getattr(arguments, f"{direction}_standard_path")), queries)
+            path = Path(getattr(arguments, f"{direction}_standard_path"))
+            reference = read_reference(path, queries, arguments.official_ids)
             predictions = dict(zip(ids, lists, strict=True))
             if not arguments.official_ids:
                 predictions = {str(i): [str(c) for c in found] for i, found in predictions.items()}
@@ -95,7 +97,7 @@ def evaluate(arguments: EvaluateArguments) -> dict[str, Any]:
                         f"{where}: no features for id {error.args[0]!r}; extract them, or correct it"
                     ) from error
                 raise
-            result = error_object(error)
+            result = error_object(error)  # with --official_ids, the missing id keeps its type
         _write(paths[f"{direction}_out_path"], json.dumps(result))
         results[direction] = result
     return results
@@ -125,7 +127,7 @@ def _check_features(arguments: EvaluateArguments, features: dict[str, tuple[list
     for kind, (ids, _) in features.items():
         names = list(map(str, ids))
         if len(set(names)) < len(names):
-            twice = next(n for n in names if names.count(n) > 1)
+            twice = next(name for name, count in Counter(names).items() if count > 1)
             raise ValueError(
                 f"{getattr(arguments, f'{kind}_feats')}: id {twice!r} occurs twice; keep one line of each, or let the last "
                 "one count as the original does (--official_ids)"
@@ -147,19 +149,39 @@ def _check_reference(arguments, direction: str, predictions: dict, reference: di
         )
 
 
-def read_reference(path: Path, kind: str) -> dict[Any, list[Any]]:
-    """Query id -> right ids, with the types that they have in the file; of an id twice the last line counts."""
+def read_reference(path: Path, kind: str, official_ids: bool = False) -> dict[Any, list[Any]]:
+    """Query id -> right ids, with the types that they have in the file.
+
+    Args:
+        path: the file. kind: "text" or "image", of the queries.
+        official_ids: of an id twice the last line counts; by default it is an error, as are 12 and "12" in one file.
+
+    Raises:
+        ValueError: an unreadable line, an id that is neither a number nor a string, an id twice.
+    """
     from data_scripts.fashionklip_files import read_lines
     from train.engine.feature_store import ID_FIELDS
 
-    reference = {}
+    reference: dict[Any, list[Any]] = {}
+    seen: set[str] = set()
     for number, row in read_lines(path, (ID_FIELDS[kind],)):
         if "item_ids" not in row and "text" not in row:
             raise ValueError(f"{path}, line {number}: lacks item_ids, and text in its place")
         right = row["item_ids"] if "item_ids" in row else [row["text"]]
         if not isinstance(right, list):
             raise ValueError(f"{path}, line {number}: expected a list in item_ids, got {str(right)[:60]}")
-        reference[row[ID_FIELDS[kind]]] = right
+        identity = row[ID_FIELDS[kind]]
+        for one in (identity, *right):
+            if isinstance(one, bool) or not isinstance(one, int | str):
+                raise ValueError(f"{path}, line {number}: expected numbers or strings as ids, got {str(one)[:60]}")
+        if not official_ids:
+            if str(identity) in seen:
+                raise ValueError(
+                    f"{path}, line {number}: {ID_FIELDS[kind]} {identity!r} occurs twice; keep one line of it, or let the last "
+                    "one count as the original does (--official_ids)"
+                )
+            seen.add(str(identity))
+        reference[identity] = right
     if not reference:
         raise ValueError(f"{path}: no line with an id to score")
     return reference

@@ -44,6 +44,9 @@ class KlipArguments:
     flip: float = argument(0.0, "probability of mirroring a training picture", minimum=0, maximum=1)
     min_crop_area: float = argument(1.0, "smallest part of a picture that a random crop keeps", minimum=0.01, maximum=1)
     shift: float = argument(0.0, "largest random shift as a part of the picture's side", minimum=0, maximum=0.5)
+    word_dropout: float = argument(
+        0.0, "probability that a word of a training caption is left out", minimum=0, maximum=0.9
+    )
     lora: bool = argument(False, "train low-rank adapters (and nothing else) instead of all weights")
     lora_rank: int = argument(16, "rank of the adapters", minimum=1)
     lora_alpha: float = argument(32, "scale of the adapters", above=0)
@@ -55,8 +58,14 @@ class KlipArguments:
     best_metrics: list[str] = argument(["mean_recall"], "figures to choose the best model by, one folder each")
     official_false_negatives: bool = argument(False, "as the original, an equal caption's image is a wrong answer")
     official_gather: bool = argument(
-        False, "as the original, no gradient through the rows of other processes (1/W of the gradient)"
+        False,
+        "as the original, no gradient through the rows of other processes (1/W of the gradient); goes with "
+        "--official_false_negatives",
     )
+
+    def __post_init__(self) -> None:
+        if self.official_gather and not self.official_false_negatives:
+            raise ValueError("--official_gather knows no equal captions: give --official_false_negatives too")
 
 
 @dataclasses.dataclass
@@ -104,6 +113,15 @@ class ConceptArguments:
             raise ValueError(f"--candidates {self.candidates} is below --prototypes {self.prototypes}")
         if self.official_slots and self.slots != 5:
             raise ValueError("--official_slots fills five slots; leave --slots at 5")
+        width = self.slots * (2 if self.concepts == "both" else 1)
+        if self.official_concept_loss and self.concepts != "none":
+            if self.concept_target != "prototypes":
+                raise ValueError("--official_concept_loss compares with prototypes; leave --concept_target at that")
+            if width != min(self.ranks, self.prototypes):
+                raise ValueError(
+                    f"--official_concept_loss mixes up slots and ranks and needs as many of both: there are {width} slots and "
+                    f"{min(self.ranks, self.prototypes)} ranks. The original has five: --concepts data --slots 5 --ranks 5"
+                )
 
 
 def make_optimizer(model: Any, arguments: KlipArguments) -> Any:
@@ -262,7 +280,7 @@ def main() -> None:
                 )
             if concepts.concept_target == "prototypes" and table.pool_pixels is None:
                 table.pool_pixels = open_pixels(table.pool_sources, cache, processor.image_processor, "pool")
-        rows = PairRows(pairs, slots)
+        rows = PairRows(pairs, slots, training.word_dropout, run_arguments.seed)
         collate = PairCollate(processor, pairs.pixels, augmentation, width)
         validation = PairValidation(validation_pairs, processor, training.batch_size)
 

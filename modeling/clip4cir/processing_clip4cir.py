@@ -22,9 +22,18 @@ class CLIP4CirProcessor(ProcessorMixin):
         tokenizer: a `CLIPTokenizer` whose end-of-text id is the largest id.
         official_raise_on_long_text: True makes a text that doesn't fit an error, as in the original's validation.
             Deviation: by default it is cut, as in the original's training: the end id stays in the last place.
+
+    Raises:
+        ValueError: a tokenizer without words.
     """
 
     def __init__(self, image_processor=None, tokenizer=None, official_raise_on_long_text: bool = False) -> None:
+        if tokenizer is not None and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+            # transformers makes such a tokenizer, in silence, where the files of one are not there.
+            raise ValueError(
+                "The tokenizer knows no words: tokenizer.json (or vocab.json and merges.txt) is missing in the folder that "
+                "it was loaded from. Save or fetch the processor again."
+            )
         self.official_raise_on_long_text = official_raise_on_long_text
         super().__init__(image_processor, tokenizer)
 

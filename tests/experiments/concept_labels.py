@@ -1,9 +1,9 @@
-"""Score the concepts that the miner finds in real titles against 200 that were labelled by hand.
+"""Score the concepts that the miner finds in real titles against two sets of 200 that were labelled by hand.
 
     python tests/experiments/concept_labels.py --myntra DIR --output_dir runs/concept_labels
 
 DIR is the Myntra catalogue (see data_scripts/catalogue.py); its training titles teach the chunker unknown words, as
-train/fashionklip_graph.py does. The labels (myntra_concepts.json) are word positions. Prints precision, recall and F1 of the
+train/fashionklip_graph.py does. The labels (myntra_concepts*.json) are word positions. Prints precision, recall and F1 of the
 phrases of a title, with bootstrap intervals over titles, and the same after the vocabulary's frequency threshold; writes
 them, with the errors by product id, to scores.json.
 """
@@ -18,10 +18,18 @@ import numpy as np
 
 from train.engine.arguments import argument, parse_arguments, run_program
 
-LABELS = Path(__file__).with_name("myntra_concepts.json")
+# Two readers labelled 200 titles each, apart from one another; they differ in what they take for a compound.
+LABELS = tuple(Path(__file__).with_name(f"myntra_concepts{end}.json") for end in ("", "_second"))
 # Words that keep their s.
 PLURAL_ONLY = {"shorts", "trousers", "jeans", "sunglasses", "pants", "innervests", "flops", "toes", "heels", "flats"}
-SINGULAR = {"flops": "flop", "toes": "toe", "heels": "heel", "flats": "flat", "innervests": "innervest"}
+SINGULAR = {
+    "scarves": "scarf",
+    "flops": "flop",
+    "toes": "toe",
+    "heels": "heel",
+    "flats": "flat",
+    "innervests": "innervest",
+}
 
 
 @dataclasses.dataclass
@@ -41,7 +49,7 @@ def singular(word: str) -> str:
     if word in PLURAL_ONLY or not word.endswith("s") or word.endswith(("ss", "us")):
         return word
     if word.endswith("ies"):
-        return word[:-3] + "y"
+        return word[:-1] if word in ("ties", "hoodies", "beanies", "booties", "panties") else word[:-3] + "y"
     return word[:-2] if word.endswith(("ches", "shes", "sses", "xes")) else word[:-1]
 
 
@@ -66,6 +74,12 @@ def true_phrases(words: list[str], modifiers: Iterable[list[int]], head: list[in
     return {" ".join(phrase) for phrase in phrases}
 
 
+def phrases_of_label(title: str, label: dict) -> set[str]:
+    """True phrases of a title, those of a second chunk included."""
+    chunks = [label, *label.get("extra_chunks", [])]
+    return set().union(*(true_phrases(title.split(), chunk["modifiers"], chunk["head"]) for chunk in chunks))
+
+
 def scores(found: list[set[str]], wanted: list[set[str]], resamples: int = 2000) -> dict[str, dict[str, float]]:
     """Precision, recall and F1 over all phrases of all titles, with 95 % bootstrap intervals over titles."""
     counts = np.array([[len(f & w), len(f), len(w)] for f, w in zip(found, wanted, strict=True)], dtype=float)
@@ -86,7 +100,7 @@ def compare(
     titles: dict[str, str], labels: list[dict], phrases_of: Callable[[str], set[str]], resamples: int = 2000
 ) -> tuple[dict, list[dict], list[set[str]]]:
     """Scores, the errors by product id (misses as word lists of their positions are in the labels), and all phrases."""
-    wanted = [true_phrases(titles[e["id"]].split(), e["modifiers"], e["head"]) for e in labels]
+    wanted = [phrases_of_label(titles[e["id"]], e) for e in labels]
     found = [phrases_of(titles[e["id"]]) for e in labels]
     errors = [
         {"id": entry["id"], "missed": len(w - f), "false": len(f - w)}
@@ -116,32 +130,37 @@ def main() -> None:
 
     rows = prepare(Catalogue, "products", arguments.myntra)["train"].select_columns(["product_id", "title"])
     titles = dict(zip(rows["product_id"][:], rows["title"][:], strict=True))
-    labels = json.loads(LABELS.read_text("utf-8"))["titles"]
-    lost = [entry["id"] for entry in labels if entry["id"] not in titles]
-    if lost:
-        raise ValueError(f"{arguments.myntra} lacks {len(lost)} of the labelled products, first: {lost[:3]}")
     chunker = learn(list(titles.values()))
     mined = {title: set(phrases_of(title, chunker)) for title in titles.values()}
-    every, errors, found = compare(titles, labels, mined.__getitem__, arguments.resamples)
-    # What enters the graph: phrases of enough titles. A true phrase counts when enough titles hold its words in this
-    # order, whether the miner saw it or not.
-    frequency = Counter(phrase for phrases in map(mined.get, titles.values()) for phrase in phrases)
+    frequency = Counter(phrase for title in titles.values() for phrase in mined[title])
     kept = {phrase for phrase, count in frequency.items() if count >= arguments.min_frequency}
-    wanted = [true_phrases(titles[e["id"]].split(), e["modifiers"], e["head"]) for e in labels]
-    common = kept | frequent_phrases(set().union(*wanted) - kept, titles.values(), arguments.min_frequency)
-    frequent = scores([f & kept for f in found], [w & common for w in wanted], arguments.resamples)
-    for entry, phrases, truth in zip(labels, found, wanted, strict=True):
-        if phrases != truth:
-            print(f"{titles[entry['id']]}\n   missed {sorted(truth - phrases)}\n   false  {sorted(phrases - truth)}")
-    report = {"titles": len(labels), "all": every, f"frequency>={arguments.min_frequency}": frequent, "errors": errors}
+    reports = {}
+    for path in LABELS:
+        labels = json.loads(path.read_text("utf-8"))["titles"]
+        lost = [entry["id"] for entry in labels if entry["id"] not in titles]
+        if lost:
+            raise ValueError(f"{arguments.myntra} lacks {len(lost)} of the labelled products, first: {lost[:3]}")
+        every, errors, found = compare(titles, labels, mined.__getitem__, arguments.resamples)
+        wanted = [phrases_of_label(titles[e["id"]], e) for e in labels]
+        # What enters the graph: phrases of enough titles. A true phrase counts when enough titles hold its words in this
+        # order, whether the miner saw it or not.
+        common = kept | frequent_phrases(set().union(*wanted) - kept, titles.values(), arguments.min_frequency)
+        frequent = scores([f & kept for f in found], [w & common for w in wanted], arguments.resamples)
+        for entry, phrases, truth in zip(labels, found, wanted, strict=True):
+            if phrases != truth:
+                print(
+                    f"{titles[entry['id']]}\n   missed {sorted(truth - phrases)}\n   false  {sorted(phrases - truth)}"
+                )
+        reports[path.stem] = {"titles": len(labels), "all": every, "frequent": frequent, "errors": errors}
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").write_text(json.dumps(report, indent=1))
-    print(
-        json.dumps(
-            {k: {n: round(f["value"], 4) for n, f in report[k].items()} for k in report if isinstance(report[k], dict)}
-        )
-    )
+    (folder / "scores.json").write_text(json.dumps(reports, indent=1))
+    shown = {
+        f"{name} {part}": {n: round(f["value"], 4) for n, f in report[part].items()}
+        for name, report in reports.items()
+        for part in ("all", "frequent")
+    }
+    print(json.dumps(shown))
 
 
 if __name__ == "__main__":

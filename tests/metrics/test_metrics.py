@@ -114,3 +114,30 @@ def test_a_metric_file_can_be_published_alone(name):
     lines = [line for line in (METRICS / name / f"{name}.py").read_text().splitlines() if "import " in line[:8]]
     assert lines and all("," not in line and "train" not in line for line in lines)
     assert (METRICS / name / "README.md").read_text().startswith("---\n")
+
+
+def test_fashiongen_figures_of_hand_typed_ranks(load):
+    ranks = [0, 4, 9, 10, 0, 5]
+    directions = ["text_to_image"] * 4 + ["image_to_text"] * 2
+    figures = load("fashiongen").compute(ranks=ranks, directions=directions)
+    expected = {"text_to_image_recall_at1": 25.0, "text_to_image_recall_at5": 50.0, "text_to_image_recall_at10": 75.0}
+    expected |= {"image_to_text_recall_at1": 50.0, "image_to_text_recall_at5": 50.0, "image_to_text_recall_at10": 100.0}
+    assert figures == pytest.approx(expected | {"mean_recall": 350 / 6})
+
+
+def test_fashiongen_module_and_protocol_agree(load):
+    protocol = find_protocol("fashiongen/full")
+    ranks, directions = np.random.default_rng(0).integers(0, 20, 60), np.repeat(["text_to_image", "image_to_text"], 30)
+    hits = protocol.hits(ranks)
+    means = {d: hits[directions == d].mean(axis=0) for d in ("text_to_image", "image_to_text")}
+    figures = load("fashiongen").compute(ranks=ranks, directions=directions.tolist())
+    assert figures == pytest.approx({name: float(value) for name, value in protocol.figures(means).items()})
+
+
+@pytest.mark.parametrize(
+    "ranks, directions, message",
+    [([], [], "no ranks"), ([-1], ["text_to_image"], "never negative"), ([0], ["sideways"], "sideways")],
+)
+def test_fashiongen_refuses_what_is_no_rank_or_direction(load, ranks, directions, message):
+    with pytest.raises(ValueError, match=message):
+        load("fashiongen").compute(ranks=ranks, directions=directions)

@@ -1,6 +1,7 @@
 """CLIP4Cir's evaluation against the original's numbers: FashionIQ and CIRR figures, and the test server's files."""
 
 import tempfile
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,10 @@ def check_fiq_end_to_end(case: GoldenCase) -> None:
     model = model_from_official(case.group("weights.clip"), case.group("weights.combiner")).eval()
     size = case.json["config"]["clip"]["image_resolution"]
     processor = CLIP4CirImageProcessor(
-        size=size, target_ratio=case.json["config"]["target_ratio"], official_image_modes=True
+        size=size,
+        transform=case.json["config"].get("transform", "targetpad"),
+        target_ratio=case.json["config"].get("target_ratio", 1.25),
+        official_image_modes=True,
     )
     tolerance = case.json["tolerance"]
     features = {}
@@ -71,7 +75,7 @@ def check_cirr_metrics(case: GoldenCase) -> None:
         members=member_rows(row_of, [row["img_set"]["members"] for row in rows], pair_ids),
     )
     images, texts = case.tensors["inputs.val.index_features"], case.tensors["inputs.val.text_features"]
-    queries = _queries(images[data.reference], texts, combiner_of(case))
+    queries = _queries(images[data.reference], texts, combiner_of(case), case.json["expected"])
     metric = CIRR(keep_in_memory=True)
     for function, query in queries.items():
         close(query, case.tensors[f"expected.val.{function}.predicted_features"], {"atol": 1e-5}, function)
@@ -90,9 +94,12 @@ def check_cirr_submission(case: GoldenCase) -> None:
     references = [row["reference"] for row in rows]
     reference = torch.tensor([names.index(name) for name in references])
     gallery = torch.nn.functional.normalize(images, dim=-1)
-    queries = _queries(images[reference], texts, combiner_of(case))
+    functions = {name.rpartition("_")[2] for name in case.json["expected"]}
+    queries = _queries(images[reference], texts, combiner_of(case), functions)
     checked = set()
     for function, query in queries.items():
+        wanted = case.json["expected"][f"recall_{function}"]
+        name = Path(wanted["original_file_name"]).stem.removeprefix("recall_submission_")
         predictions = submission(
             query,
             gallery,
@@ -102,8 +109,8 @@ def check_cirr_submission(case: GoldenCase) -> None:
             [row["img_set"]["members"] for row in rows],
         )
         with tempfile.TemporaryDirectory() as folder:
-            for path in write_submission(predictions, folder, f"golden_{function}"):
-                metric = path.name.removesuffix(f"_submission_golden_{function}.json")
+            for path in write_submission(predictions, folder, name):
+                metric = path.name.removesuffix(f"_submission_{name}.json")
                 wanted = case.json["expected"][f"{metric}_{function}"]
                 assert path.name == Path(wanted["original_file_name"]).name
                 assert path.read_bytes() == (case.dir / wanted["file"]).read_bytes(), f"{metric}, {function}"
@@ -115,9 +122,11 @@ def check_cirr_submission(case: GoldenCase) -> None:
     assert checked == set(case.json["expected"]), "a file of the case was not compared"
 
 
-def combiner_of(case: GoldenCase) -> Combiner:
-    """The case's Combiner in evaluation mode, its sizes read off the weights."""
+def combiner_of(case: GoldenCase) -> Combiner | None:
+    """The case's Combiner in evaluation mode, its sizes read off the weights; None for a case about the sum alone."""
     weights = case.group("weights.combiner")
+    if not weights:
+        return None
     projection, dim = weights["text_projection_layer.weight"].shape
     combiner = Combiner(dim, projection, weights["combiner_layer.weight"].shape[0], 0.5)
     combiner.load_state_dict(weights)
@@ -128,19 +137,19 @@ def _categories(case: GoldenCase) -> list[str]:
     return [n.split(".")[1] for n in case.json["annotations"] if n.startswith("split.")]
 
 
-def _queries(images: Tensor, texts: Tensor, combiner: Combiner) -> dict[str, Tensor]:
-    """Query features of both combining functions from raw (Q, D) features."""
+def _queries(images: Tensor, texts: Tensor, combiner: Combiner | None, expected: Container[str]) -> dict[str, Tensor]:
+    """Query features of the combining functions that the case expects something of, from raw (Q, D) features."""
+    functions = {"sum": lambda i, t: torch.nn.functional.normalize(i + t, dim=-1), "combiner": combiner}
     with torch.no_grad():
-        return {
-            "sum": torch.nn.functional.normalize(images + texts, dim=-1),
-            "combiner": combiner(images, texts),
-        }
+        queries = {name: function(images, texts) for name, function in functions.items() if name in expected}
+    assert queries, "the case expects nothing of sum or Combiner"
+    return queries
 
 
-def _check_fashioniq(case: GoldenCase, features: dict[str, tuple[Tensor, Tensor]], combiner: Combiner) -> None:
-    """Predictions, order of the gallery and figures, for both combining functions and all categories."""
+def _check_fashioniq(case: GoldenCase, features: dict[str, tuple[Tensor, Tensor]], combiner: Combiner | None) -> None:
+    """Predictions, order of the gallery and figures, for all combining functions and categories of the case."""
     data, images, texts = _fashioniq_set(case, features)
-    queries = _queries(images[data.reference], texts, combiner)
+    queries = _queries(images[data.reference], texts, combiner, case.json["expected"])
     categories = np.asarray(data.categories)
     gallery = torch.nn.functional.normalize(images, dim=-1)
     protocol = "fashioniq/original-split"

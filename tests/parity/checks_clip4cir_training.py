@@ -129,7 +129,7 @@ def check_final_weights(case, encoder, model, official, run, settings, steps):
         if key.endswith(".last_row"):  # checked below, to a tighter tolerance
             continue
         for name, part in model_tensors(key, {**official, key: value}).items():
-            difference = (final[name] - part).abs()
+            difference = (final[name] - part).abs().double()
             assert difference.max() <= tolerance["max_atol"], name
             assert difference.mean() <= tolerance["mean_abs"], name
     for key in run["final_weights_unchanged"]:

@@ -145,6 +145,30 @@ def test_code_in_a_folder_runs_only_when_it_is_trusted(model_dir, fashioniq_dir,
         load_model(str(other))
 
 
+def test_a_model_folder_that_is_not_whole_is_refused(model_dir, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from train.retrieval.loading import load_model
+
+    def damaged(name):
+        return shutil.copytree(model_dir, tmp_path / name)
+
+    # transformers itself would go on with a tokenizer without words, or with random numbers for the missing tensor.
+    (damaged("no words") / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="knows no words: tokenizer.json .* is missing"):
+        load_model(str(tmp_path / "no words"))
+    file = damaged("lost") / "model.safetensors"
+    weights = load_file(file)
+    lost = weights.popitem()[0]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"lost: 1 tensors of the configuration are not among the weights.*{lost}"):
+        load_model(str(tmp_path / "lost"))
+    file = damaged("cut") / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(ValueError, match="cut: the weights cannot be read"):
+        load_model(str(tmp_path / "cut"))
+
+
 def test_the_pooled_protocol_finds_the_layout_itself(model_dir, catalogue_dir, cirr_dir):
     arguments = ("--model", model_dir, "--resamples", 100, "--cpu", "--protocol")
     pooled = last_line(run("evaluation", *arguments, "composed/pooled-noref", "--data_dir", catalogue_dir))

@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.modeling.clip4cir_examples import official_clip
 from train import clip4cir_combiner, clip4cir_finetune
+from train.engine.clip4cir import BackboneArguments, load_tokenizer, starting_model
 
 from .conftest import finish, losses, records, run_here, start, validations
 
@@ -79,12 +81,7 @@ def test_a_killed_run_resumes_to_the_same_bits(batches, stage1_flags, tmp_path):
     flags = [*stage1_flags, "--batches", batches, "--flip", "0.5", "--min_crop_area", "0.8", "--schedule", "cosine"]
     flags += ["--train_batch_norm", "--checkpoint_steps", "2", "--checkpoint_seconds", "0", "--epochs", "3"]
     whole = run_here(clip4cir_finetune, *flags, "--output_dir", str(tmp_path / "whole"))
-    cut = tmp_path / "cut"
-    process = start(FINETUNE, *flags, "--output_dir", cut)
-    wait_for_step(process, cut, 7)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert len(losses(cut)) < len(losses(whole)), "the kill came too late to test anything"
+    cut = killed_run(FINETUNE, flags, tmp_path / "cut", at_step=7, steps=len(losses(whole)))
     run_here(clip4cir_finetune, *flags, "--output_dir", str(cut), "--resume")
     assert losses(cut) == losses(whole)
     assert validations(cut) == validations(whole)
@@ -105,24 +102,34 @@ def test_a_killed_combiner_run_resumes_to_the_same_bits(stage2_flags, tmp_path):
         "20",
     ]
     whole = run_here(clip4cir_combiner, *flags, "--output_dir", str(tmp_path / "whole"))
-    cut = tmp_path / "cut"
-    process = start(COMBINER, *flags, "--output_dir", cut)
-    wait_for_step(process, cut, 9)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert len(losses(cut)) < len(losses(whole)), "the kill came too late to test anything"
+    cut = killed_run(COMBINER, flags, tmp_path / "cut", at_step=9, steps=len(losses(whole)))
     run_here(clip4cir_combiner, *flags, "--output_dir", str(cut), "--resume")
     assert losses(cut) == losses(whole)
     assert (cut / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
 
 
+def killed_run(program, flags, folder, at_step, steps):
+    """Folder of a run of `steps` steps that was killed soon after `at_step`; again where it was over too soon."""
+    for attempt in range(5):
+        cut = folder / str(attempt)
+        process = start(program, *flags, "--output_dir", cut)
+        wait_for_step(process, cut, at_step)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if len(losses(cut)) < steps:
+            return cut
+    raise AssertionError("every kill came too late to test anything")
+
+
 def wait_for_step(process, folder, step):
-    for _ in range(3000):
-        log = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        ended, log = process.poll() is not None, folder / "metrics.jsonl"
         if log.exists() and f'"step": {step}' in log.read_text():
             return
-        assert process.poll() is None, process.communicate()[0][-3000:]
-        time.sleep(0.02)
+        assert not ended, process.communicate()[0][-3000:]
+        time.sleep(0.01)
+    process.kill()
     raise AssertionError("the run did not get going")
 
 
@@ -175,6 +182,18 @@ def test_max_steps_stops_and_a_longer_run_goes_on(stage1_flags, stage1, tmp_path
     assert losses(tmp_path / "short") == losses(stage1)[:3]
     run_here(clip4cir_finetune, *stage1_flags, "--output_dir", folder, "--resume")
     assert losses(tmp_path / "short") == losses(stage1)
+
+
+def test_a_damaged_checkpoint_is_named_and_other_threads_are_said(stage1_flags, tmp_path, capsys):
+    folder = tmp_path / "short"
+    run_here(clip4cir_finetune, *stage1_flags, "--max_steps", "2", "--output_dir", str(folder))
+    torch.set_num_threads(2)
+    run_here(clip4cir_finetune, *stage1_flags, "--max_steps", "3", "--output_dir", str(folder), "--resume")
+    assert "written with 1 processes of 1 threads, now there are 1 of 2" in capsys.readouterr().out
+    (weights,) = folder.glob("checkpoints/step-3/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ValueError, match="step-3 cannot be read .* damaged or not of this run"):
+        run_here(clip4cir_finetune, *stage1_flags, "--output_dir", str(folder), "--resume")
 
 
 def test_an_adapter_is_saved_reloaded_and_merged(stage1, world, cache, tmp_path):
@@ -279,6 +298,29 @@ def test_a_wrong_starting_point_says_why(flags, message, world, tmp_path):
                 str(tmp_path / "run"),
                 *flags,
             ],
+        )
+
+
+def test_padding_is_that_of_the_model_unless_another_is_asked_for(stage1):
+    model = str(stage1 / "model")
+    own = starting_model(BackboneArguments(model=model), [])[1].image_processor.to_dict()
+    assert (own["transform"], own["target_ratio"]) == ("targetpad", 1.25)
+    other = starting_model(BackboneArguments(model=model, transform="squarepad", target_ratio=1.5), [])[1]
+    assert other.image_processor.to_dict() == {**own, "transform": "squarepad", "target_ratio": 1.5}
+    with pytest.raises(ValueError, match="--image_size cannot be changed: --model has its own"):
+        BackboneArguments(model=model, image_size=48)
+
+
+def test_a_tokenizer_without_words_or_of_other_weights_is_refused(stage1, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OSError, match="no tokenizer at .*empty, its vocabulary is missing: check the name"):
+        load_tokenizer(str(tmp_path / "empty"))
+    with pytest.raises(OSError, match="no tokenizer at .*nowhere .*--tokenizer a folder"):
+        load_tokenizer(str(tmp_path / "nowhere"))
+    torch.save({"epoch": 1, "CLIP": official_clip("vit")}, tmp_path / "clip.pt")
+    with pytest.raises(ValueError, match="entries and end id .* the end must be the last"):
+        starting_model(
+            BackboneArguments(clip_checkpoint=str(tmp_path / "clip.pt"), tokenizer=str(stage1 / "model")), []
         )
 
 

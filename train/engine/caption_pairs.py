@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from train.engine.batches import row_generator
 from train.engine.fashionklip_arguments import PairArguments
 
 
@@ -99,11 +100,13 @@ class PairRows:
     Args:
         pairs: the pairs.
         slots: from the pair's number to (phrases, concept numbers) of its slots; None for captions alone.
+        word_dropout: probability that a word of a caption is left out, drawn anew for every (seed, epoch, pair).
+        seed: of the draws.
     """
 
-    def __init__(self, pairs: CaptionPairs, slots: Any = None) -> None:
+    def __init__(self, pairs: CaptionPairs, slots: Any = None, word_dropout: float = 0.0, seed: int = 0) -> None:
         self.pairs, self.slots, self.epoch = pairs, slots, 0
-        self.groups = pairs.groups
+        self.groups, self.word_dropout, self.seed = pairs.groups, word_dropout, seed
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -116,12 +119,20 @@ class PairRows:
         return {
             "row": row,
             "epoch": self.epoch,
-            "text": self.pairs.texts[row],
+            "text": self._text(row),
             "image_id": self.pairs.image_ids[row],
             "group": self.groups[row],
             "phrases": phrases,
             "numbers": numbers,
         }
+
+    def _text(self, row: int) -> str:
+        text = self.pairs.texts[row]
+        if not self.word_dropout:
+            return text
+        words = text.split()
+        kept = torch.rand(len(words), generator=row_generator(self.seed, self.epoch, row)) >= self.word_dropout
+        return " ".join(word for word, stays in zip(words, kept.tolist(), strict=True) if stays) or text
 
 
 @dataclasses.dataclass
@@ -164,6 +175,11 @@ def load_concepts(arguments: PairArguments, train: CaptionPairs) -> ConceptData:
     for concepts_file, fathers_file in (files[:2], files[2:4]):
         table = ConceptTable()
         if concepts_file is not None:
+            if fathers_file is None or not fathers_file.is_file():
+                raise FileNotFoundError(
+                    f"{concepts_file} has no file of fathers beside it (*_concepts_fathers.jsonl): add it, or name it with "
+                    "--concept_fathers or --kb_concept_fathers"
+                )
             for concept in read_concepts(concepts_file):
                 if concept.phrase not in table.numbers:
                     table.numbers[concept.phrase] = len(table.prompts)
@@ -213,18 +229,19 @@ def _layout(arguments: PairArguments) -> Any:
 def _klip_pairs(arguments: PairArguments, split: str) -> CaptionPairs:
     from data_scripts.fashionklip_files import NpzImages, read_captions
 
-    layout = _layout(arguments)
-    if split == "train":
-        captions_file = arguments.train_data or layout.train_captions
-        archives = arguments.train_img or layout.train_images
-    else:
-        captions_file = arguments.val_data or layout.val_captions
-        archives = arguments.val_img or layout.val_images
+    part = {"train": "train", "validation": "val"}[split]
+    captions_file, archives = getattr(arguments, f"{part}_data"), getattr(arguments, f"{part}_img")
+    # The tree is asked for only what was not named.
+    captions_file = captions_file or _layout(arguments).need(f"{part}_captions")
+    archives = archives or _layout(arguments).need(f"{part}_images")
     images = NpzImages(archives)
     pairs = CaptionPairs([], [], [], [], images)
     lost = []
-    for caption in read_captions(captions_file):
-        phrases, match = list(caption.phrases or ()), list(caption.match_phrases or ())
+    captions = read_captions(captions_file)
+    known = _graph_phrases(arguments, [c.query_text for c in captions]) if split == "train" else None
+    for caption in captions:
+        own = (caption.phrases, caption.match_phrases) if known is None else known[caption.query_text]
+        phrases, match = (list(part or ()) for part in own)
         for image_id in caption.item_ids:
             if image_id not in images:
                 lost.append(f"query {caption.query_id}: image {image_id}")
@@ -288,21 +305,31 @@ def _with_phrases(
     arguments: PairArguments, split: str, texts: list[str], image_ids: list[str], sources: dict[str, Any]
 ) -> CaptionPairs:
     """Pairs with the phrases that the graph's captions file holds for their texts."""
-    phrases: list[list[str]] = [[] for _ in texts]
-    match: list[list[str]] = [[] for _ in texts]
-    if arguments.graph and split == "train":
-        from data_scripts.fashionklip_files import read_captions
+    known = _graph_phrases(arguments, texts) if split == "train" else None
+    if known is None:
+        return CaptionPairs(texts, image_ids, [[] for _ in texts], [[] for _ in texts], sources)
+    return CaptionPairs(texts, image_ids, [known[t][0] for t in texts], [known[t][1] for t in texts], sources)
 
-        file = Path(arguments.graph) / "train_queries_phrases.jsonl"
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing; make the graph again with train/fashionklip_graph.py")
-        known = {c.query_text: (c.phrases or [], c.match_phrases or []) for c in read_captions(file)}
-        lost = Counter(text for text in texts if text not in known)
-        if lost:
-            raise ValueError(
-                f"{file} does not know {len(lost)} of the training captions, first: {next(iter(lost))!r}. The graph was made "
-                "from other captions: make it from these (same --caption), or match them with its match mode"
-            )
-        phrases = [known[text][0] for text in texts]
-        match = [known[text][1] for text in texts]
-    return CaptionPairs(texts, image_ids, phrases, match, sources)
+
+def _graph_phrases(arguments: PairArguments, texts: list[str]) -> dict[str, tuple[list[str], list[str]]] | None:
+    """Text -> its phrases and those of the knowledge base, from the graph's captions; None without a graph.
+
+    Raises:
+        FileNotFoundError: the graph has no file of captions.
+        ValueError: it doesn't know all the texts.
+    """
+    if not arguments.graph:
+        return None
+    from data_scripts.fashionklip_files import read_captions
+
+    file = Path(arguments.graph) / "train_queries_phrases.jsonl"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing; make the graph again with train/fashionklip_graph.py")
+    known = {c.query_text: (c.phrases or [], c.match_phrases or []) for c in read_captions(file)}
+    lost = Counter(text for text in texts if text not in known)
+    if lost:
+        raise ValueError(
+            f"{file} does not know {len(lost)} of the training captions, first: {next(iter(lost))!r}. The graph was made "
+            "from other captions: make it from these (same --caption), or match them with its match mode"
+        )
+    return known

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from train.engine.arguments import argument, nearest
+from train.engine.weights import whole_model
 
 # Official name -> the same weights on the Hub in transformers' layout. The ResNets exist as OpenAI archives only.
 HUB_BACKBONES = {
@@ -38,13 +39,23 @@ class BackboneArguments:
         "folder or Hub id of a CLIP tokenizer; default: the model's own, CLIP's for official checkpoints, and one "
         "trained on the training captions for --architecture",
     )
-    transform: Literal["targetpad", "squarepad", "clip"] = argument("targetpad", "padding before the resize")
-    target_ratio: float = argument(1.25, "longest side ratio that targetpad leaves alone", minimum=1.0)
+    transform: Literal["targetpad", "squarepad", "clip"] | None = argument(
+        None, "padding before the resize; default: what --model was trained with, else targetpad"
+    )
+    target_ratio: float | None = argument(
+        None, "longest side ratio that targetpad leaves alone; default: that of --model, else 1.25", minimum=1.0
+    )
     image_size: int | None = argument(None, "input side in pixels; default: the backbone's", minimum=1)
 
     def __post_init__(self) -> None:
         if self.vision_weights and not self.architecture:
             raise ValueError("--vision_weights goes with --architecture, whose image tower it fills")
+        for name in ("tokenizer", "image_size"):
+            if self.model and getattr(self, name):
+                raise ValueError(f"--{name} cannot be changed: --model has its own")
+        if not self.model:
+            self.transform = self.transform or "targetpad"
+            self.target_ratio = self.target_ratio or 1.25
 
 
 def starting_model(arguments: BackboneArguments, captions: list[str]) -> tuple[Any, Any]:
@@ -72,13 +83,13 @@ def starting_model(arguments: BackboneArguments, captions: list[str]) -> tuple[A
     if arguments.model:
         if arguments.clip_checkpoint:
             raise ValueError("--clip_checkpoint holds the weights of a --backbone; --model has its own")
-        model = fast_layout(CLIP4CirModel.from_pretrained(arguments.model))
-        return model, CLIP4CirProcessor.from_pretrained(arguments.model)
+        model = fast_layout(whole_model(CLIP4CirModel, arguments.model))
+        return model, _padded_as_asked(CLIP4CirProcessor.from_pretrained(arguments.model), arguments)
     if arguments.architecture:
         model, tokenizer = from_scratch(arguments, captions, CLIP4CirConfig, CLIP4CirModel)
     else:
         model = _from_clip(arguments)
-        tokenizer = load_tokenizer(arguments.tokenizer or _own_tokenizer(arguments))
+        tokenizer = fitting_tokenizer(arguments.tokenizer or _own_tokenizer(arguments), model.config.text_config)
     image_processor = CLIP4CirImageProcessor(
         size=arguments.image_size or model.config.image_size,
         transform=arguments.transform,
@@ -103,10 +114,21 @@ def fast_layout(model: Any) -> Any:
 
 
 def load_tokenizer(name: str) -> Any:
-    """A CLIP tokenizer by folder or Hub id."""
+    """A CLIP tokenizer by folder or Hub id.
+
+    Raises:
+        OSError: there is none, or it could not be fetched.
+    """
     from transformers import CLIPTokenizer
 
-    tokenizer = CLIPTokenizer.from_pretrained(name)
+    remedy = "check the name and the connection to the Hub, or give --tokenizer a folder with tokenizer.json"
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(name)
+    except OSError as error:
+        raise OSError(f"no tokenizer at {name} ({error}): {remedy}") from error
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        # transformers makes a tokenizer without words where it finds no vocabulary, as without a connection.
+        raise OSError(f"no tokenizer at {name}, its vocabulary is missing: {remedy}, or with vocab.json and merges.txt")
     if tokenizer.model_max_length > 10_000:  # vocabulary files alone do not state it
         tokenizer.model_max_length = 77
     return tokenizer
@@ -125,6 +147,25 @@ def freeze(model: Any, frozen: list[str]) -> None:
     for name, parameter in model.named_parameters():
         if name.startswith(tuple(frozen)):
             parameter.requires_grad_(False)
+
+
+def fitting_tokenizer(name: str, text_config: Any) -> Any:
+    """The tokenizer of that name, if its ids are those of the weights."""
+    tokenizer = load_tokenizer(name)
+    if len(tokenizer) > text_config.vocab_size or tokenizer.eos_token_id != len(tokenizer) - 1:
+        raise ValueError(
+            f"the tokenizer {name} has {len(tokenizer)} entries and end id {tokenizer.eos_token_id}; the weights have "
+            f"{text_config.vocab_size} entries, and the end must be the last: name another one with --tokenizer"
+        )
+    return tokenizer
+
+
+def _padded_as_asked(processor: Any, arguments: BackboneArguments) -> Any:
+    """The processor of a model with the padding that the arguments ask for, where they do."""
+    asked = {"transform": arguments.transform, "target_ratio": arguments.target_ratio}
+    settings = processor.image_processor.to_dict() | {k: v for k, v in asked.items() if v is not None}
+    processor.image_processor = type(processor.image_processor).from_dict(settings)
+    return processor
 
 
 def image_encoder_parameters(model: Any) -> list:
@@ -191,10 +232,10 @@ def _from_clip(arguments: BackboneArguments) -> Any:
 
     kind = AutoConfig.from_pretrained(source).model_type
     if kind == "clip4cir":
-        return CLIP4CirModel.from_pretrained(source)
+        return whole_model(CLIP4CirModel, source)
     if kind != "clip":
         raise ValueError(f"--backbone {name} is a {kind} model; expected a clip model")
-    return from_clip(CLIPModel.from_pretrained(source))
+    return from_clip(whole_model(CLIPModel, source))
 
 
 def _check_backbone(name: str, config: Any, path: str) -> None:

@@ -215,9 +215,15 @@ def caption_loss(
         scale: exp(logit_scale), with gradient.
         groups: (n,) number of each pair's caption. Pairs with equal captions are right answers of one another.
             Deviation: the original counts them as wrong answers; None does so.
-        official_gather: as the original, the rows of other processes carry no gradient (see [`OwnBlockFirst`]).
+        official_gather: as the original, the rows of other processes carry no gradient (see [`OwnBlockFirst`]); knows no
+            groups.
+
+    Raises:
+        ValueError: `official_gather` with groups.
     """
     if official_gather:
+        if groups is not None:
+            raise ValueError("official_gather counts equal captions as wrong answers: leave groups out")
         logits = scale * OwnBlockFirst.apply(text_embeds) @ OwnBlockFirst.apply(image_embeds).T
         labels = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from train.engine.arguments import nearest
-from train.engine.clip4cir import DEFAULT_TOKENIZER, HUB_BACKBONES, fast_layout, from_scratch, load_tokenizer
+from train.engine.clip4cir import DEFAULT_TOKENIZER, HUB_BACKBONES, fast_layout, fitting_tokenizer, from_scratch
 from train.engine.clip4cir import normalisation as normalisation_of
 from train.engine.fashionklip_arguments import StartArguments
 from train.engine.prototypes import select_prototypes, select_sharded
+from train.engine.weights import whole_model
 from train.retrieval.image_text import right_rows
 
 
@@ -46,7 +47,7 @@ def starting_model(arguments: StartArguments, captions: list[str]) -> tuple[Any,
         )
     transform = {"transform": arguments.transform} if arguments.transform else {}
     if arguments.model:
-        model = FashionKLIPModel.from_pretrained(arguments.model)
+        model = whole_model(FashionKLIPModel, arguments.model)
         processor = FashionKLIPProcessor.from_pretrained(arguments.model)
         settings = {**processor.image_processor.to_dict(), **transform}
         processor.image_processor = FashionKLIPImageProcessor.from_dict(settings)
@@ -57,7 +58,8 @@ def starting_model(arguments: StartArguments, captions: list[str]) -> tuple[Any,
     else:
         model = _from_clip(arguments)
         own = arguments.backbone if arguments.backbone not in HUB_BACKBONES else None
-        tokenizer = load_tokenizer(arguments.tokenizer or own or DEFAULT_TOKENIZER)
+        name = arguments.tokenizer or own or DEFAULT_TOKENIZER
+        tokenizer = fitting_tokenizer(name, model.config.text_config)
     image_processor = FashionKLIPImageProcessor(
         size=model.config.image_size, **transform, **normalisation_of(arguments.vision_weights)
     )
@@ -82,10 +84,10 @@ def _from_clip(arguments: StartArguments) -> Any:
     source = HUB_BACKBONES.get(name, name)
     kind = AutoConfig.from_pretrained(source).model_type
     if kind == "fashionklip":
-        return FashionKLIPModel.from_pretrained(source)
+        return whole_model(FashionKLIPModel, source)
     if kind != "clip":
         raise ValueError(f"--backbone {name} is a {kind} model; expected a clip model")
-    return from_clip(CLIPModel.from_pretrained(source))
+    return from_clip(whole_model(CLIPModel, source))
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:
@@ -168,30 +170,32 @@ class Slots:
     def __init__(self, pairs: Any, data: Any, kb: Any, width: int, use_kb: bool, depth: int, official: bool) -> None:
         from train.engine import concept_slots as rules
 
-        shared: dict[int, tuple[list[str], list[str]]] = {}
-        self.lists: list[tuple[list[str], list[str]]] = []
+        number_of: dict[int, int] = {}
+        lists: list[tuple[list[str], list[str]]] = []
+        self.list_of: list[int] = []  # pair -> its caption's lists
         for phrases, match in zip(pairs.phrases, pairs.match_phrases, strict=True):
-            key = id(phrases)
-            if key not in shared:
+            if id(phrases) not in number_of:
+                number_of[id(phrases)] = len(lists)
                 kept = rules.data_phrases(phrases, match, data.numbers)
-                shared[key] = (kept, rules.kb_phrases(match, kb.numbers))
-            self.lists.append(shared[key])
+                lists.append((kept, rules.kb_phrases(match, kb.numbers)))
+            self.list_of.append(number_of[id(phrases)])
+        self.lists = lists
         self.width, self.use_kb, self.offset = width, use_kb, len(data.prompts)
         if official:
-            firsts, seconds = ([pair[k] for pair in self.lists] for k in (0, 1))
+            firsts, seconds = ([own[k] for own in lists] for k in (0, 1))
             self.readers = [
                 rules.OfficialSlots(firsts, kb.fathers, data.numbers),
                 rules.OfficialSlots(seconds, data.fathers, kb.numbers),
             ]
         else:
             fathers = kb.fathers | data.fathers
-            self.chosen = {
-                id(lists): [
+            self.chosen = [
+                [
                     rules.concept_slots(part, fathers, table.numbers, width, depth)
-                    for part, table in zip(lists, (data, kb), strict=True)
+                    for part, table in zip(own, (data, kb), strict=True)
                 ]
-                for lists in shared.values()
-            }
+                for own in lists
+            ]
         self.tables, self.official = (data, kb), official
 
     def __call__(self, row: int) -> tuple[list[str], list[int]]:
@@ -199,10 +203,10 @@ class Slots:
         numbers: list[int] = []
         for k in range(2 if self.use_kb else 1):
             if self.official:
-                mine, found = self.readers[k].read(row)
+                mine, found = self.readers[k].read(self.list_of[row])
                 found = [n if n < 0 else n + k * self.offset for n in found]
             else:
-                mine = self.chosen[id(self.lists[row])][k]
+                mine = self.chosen[self.list_of[row]][k]
                 found = [self.tables[k].numbers[p] + k * self.offset for p in mine]
                 padding = self.width - len(mine)
                 mine, found = mine + [""] * padding, found + [-1] * padding
@@ -212,7 +216,7 @@ class Slots:
 
     def coverage(self) -> dict[str, float]:
         """Share of pairs with at least one concept, and mean number of concepts of a pair."""
-        lists = [a + (b if self.use_kb else []) for a, b in self.lists]
+        lists = [self.lists[n][0] + (self.lists[n][1] if self.use_kb else []) for n in self.list_of]
         return {
             "with_concepts": sum(map(bool, lists)) / max(1, len(lists)),
             "concepts_per_pair": sum(map(len, lists)) / max(1, len(lists)),

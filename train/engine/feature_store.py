@@ -202,10 +202,15 @@ def read_jsonl(path: str | os.PathLike, kind: str) -> tuple[list[Id], torch.Tens
             array = np.asarray(feature, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {number}: feature is not a list of numbers") from error
-        width = width or len(array)
-        if array.ndim != 1 or len(array) != width or not np.isfinite(array).all():
+        width = width or array.size
+        if array.ndim != 1 or array.size != width or not np.isfinite(array).all():
             raise ValueError(f"{path}, line {number}: expected {width} finite numbers in feature, as in the first line")
-        ids.append(row[ID_FIELDS[kind]])
+        identity = row[ID_FIELDS[kind]]
+        if isinstance(identity, bool) or not isinstance(identity, int | str):
+            raise ValueError(
+                f"{path}, line {number}: expected a number or a string in {ID_FIELDS[kind]}, got {identity!r}"
+            )
+        ids.append(identity)
         rows.append(array)
     if not rows:
         raise ValueError(f"{path} holds no features")

@@ -31,6 +31,8 @@ class Progress:
     step_in_epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
+    processes: int = 1
+    threads: int = 1
     best: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def state_dict(self) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def fit(
         ValueError: fewer rows than one batch.
     """
     accelerator, folder = run.accelerator, run.folder
-    progress = Progress()
+    progress = Progress(processes=accelerator.num_processes, threads=torch.get_num_threads())
     accelerator.register_for_checkpointing(progress, *([scheduler] if scheduler is not None else []))
     place = (run.arguments.seed, accelerator.process_index, accelerator.num_processes)
     links = getattr(rows, "links", None)
@@ -241,6 +243,19 @@ def _resume(run: Run, progress: Progress) -> None:
         run.print(f"--resume: no checkpoint in {run.folder} yet, starting from the beginning")
         run.rewind_logs(0, 0)
         return
-    run.accelerator.load_state(str(checkpoint))
+    now = (run.accelerator.num_processes, torch.get_num_threads())
+    try:
+        run.accelerator.load_state(str(checkpoint))
+    except Exception as error:  # each of the libraries that read a part of it has errors of its own
+        raise ValueError(
+            f"--resume: the checkpoint {checkpoint} cannot be read ({error}); it is damaged or not of this run. Put it "
+            "back from a copy, or start the run anew with --overwrite"
+        ) from error
+    if (progress.processes, progress.threads) != now:
+        run.print(
+            f"the checkpoint was written with {progress.processes} processes of {progress.threads} threads, now there are "
+            f"{now[0]} of {now[1]}: the last bits of the results can differ from those of an uninterrupted run"
+        )
+        progress.processes, progress.threads = now
     run.rewind_logs(progress.step, progress.epoch)
     run.print(f"resumed at epoch {progress.epoch}, step {progress.step}")

@@ -25,10 +25,13 @@ def load_model(
         device: where the model goes.
 
     Raises:
-        ValueError: a folder whose type needs its own code, without `trust_remote_code`.
+        ValueError: a folder whose type needs its own code, without `trust_remote_code`; weights that are incomplete or
+            of other sizes than the configuration says; a tokenizer without words.
         FileNotFoundError: a folder that is not there or holds no model.
     """
     from transformers import AutoModel, AutoProcessor, PreTrainedConfig
+
+    from train.engine.weights import whole_model
 
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise FileNotFoundError(f"{name} holds no config.json: give a folder that save_pretrained wrote")
@@ -45,7 +48,7 @@ def load_model(
             "to run the code in its folder pass --trust_remote_code"
         )
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    model = AutoModel.from_pretrained(name, **options)
+    model = whole_model(AutoModel, name, **options)
     return model.to(device).eval(), AutoProcessor.from_pretrained(name, **options)
 
 
