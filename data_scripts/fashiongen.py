@@ -21,11 +21,12 @@ Configurations
     pairs      image_id, product_id, caption, title, description, category, subcategory, gender, image: one row per photo;
                the caption is of the form chosen by `caption`: "title", "description" or "both" (title. description)
 
-Published counts: 260,480 training and 32,528 validation photos (retrieval papers name 35,528 evaluation pairs: not the
-same cut). The rows of a product's views carry one product id; their texts are taken from its first row. Category names are
-those of labels.json or of the HDF5 file, or else the ids. The HDF5 files need the extra `fashiongen` (h5py); photos of it
-become PNG bytes. `python -m data_scripts.fashiongen --data_dir DIR --output_dir DIR` writes the second layout from the
-first, and continues where it stopped.
+Published counts: 260,480 training and 32,528 validation photos (the data set's paper); retrieval papers count 35,528
+evaluation pairs. Other counts are a warning. A product without title and description has an empty caption. The rows of a
+product's views carry one product id; their texts are taken from its first row. Category names are those of labels.json
+or of the HDF5 file, or else the ids. The HDF5 files need the extra `fashiongen` (h5py); photos of it become PNG bytes.
+`python -m data_scripts.fashiongen --data_dir DIR --output_dir DIR` writes the second layout from the first, and
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,12 @@ from data_scripts.source_files import (
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation")
-PUBLISHED = {"train": 260_480, "validation": 32_528}  # photos
+PUBLISHED = {"train": (260_480,), "validation": (32_528, 35_528)}  # photos: data set paper, retrieval papers
 INFO_NAMES = {"train": "train_info.json", "validation": "val_info.json"}
 PHOTO_FOLDERS = {"train": "train", "validation": "val"}
 REMEDY = "Get FashionGen at https://fashion-gen.com; see data_scripts/fashiongen.py for the trees."
 HDF5_TEXTS = ("name", "description", "category", "subcategory", "gender", "pose")
+TEXT_BYTES = 1000
 CAPTIONS = ("both", "title", "description")
 
 Product = dict[str, Any]
@@ -133,7 +135,7 @@ class FashionGen(datasets.GeneratorBasedBuilder):
         if info_files(root):
             shards = self._json_shards(root, asked)
         else:
-            shards = {split: hdf5_shards(sources[split], config.name == "products") for split in asked}
+            shards = {split: hdf5_shards(sources[split]) for split in asked}
         return split_generators(shards, root)
 
     def _json_shards(self, root: Path, splits: Iterable[str]) -> dict[str, list[list[Product]]]:
@@ -210,12 +212,19 @@ def info_files(root: Path) -> dict[str, Path]:
 
 
 def hdf5_files(root: Path) -> dict[str, Path]:
-    found = {}
+    """Split -> its HDF5 file.
+
+    Raises:
+        ValueError: two files are of one split.
+    """
+    found: dict[str, Path] = {}
     for path in sorted(root.glob("fashiongen*.h5")):
         match = re.search(r"_(train|validation)\.h5$", path.name)
+        if match and match[1] in found:
+            raise ValueError(f"{root}: {found[match[1]].name} and {path.name} are both of {match[1]}; keep one")
         if match:
             found[match[1]] = path
-    return found
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def read_labels(root: Path) -> dict[str, dict[int, str]]:
@@ -225,9 +234,13 @@ def read_labels(root: Path) -> dict[str, dict[int, str]]:
         return {}
     content = read_json(path, REMEDY)
     try:
-        return {kind: {int(number): name for name, number in names.items()} for kind, names in content.items()}
+        found = {kind: {int(number): name for name, number in names.items()} for kind, names in content.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected {{kind: {{name: id}}}}, e.g. {{'categories': {{'SHOES': 3}}}}") from error
+    for kind, names in content.items():
+        if len(found[kind]) < len(names):
+            raise ValueError(f"{path}: two {kind} have one id; give each its own")
+    return found
 
 
 def read_products(root: Path, split: str, labels: dict[str, dict[int, str]]) -> list[Product]:
@@ -252,16 +265,21 @@ def read_products(root: Path, split: str, labels: dict[str, dict[int, str]]) -> 
         names = entry["images"]
         if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
             raise ValueError(f"{where}: expected a list of at least one file name in images, got {str(names)[:80]}")
+        for name in ("title", "description", "gender"):
+            if not isinstance(entry.get(name), str | None):
+                raise ValueError(f"{where}: expected a text in {name}, got {str(entry[name])[:80]}")
         folder = root / PHOTO_FOLDERS[split]
         attributes = entry.get("attributes_id") or []
+        if not isinstance(attributes, list):
+            raise ValueError(f"{where}: expected a list of ids in attributes_id, got {str(attributes)[:80]}")
         products.append(
             {
                 "product_id": as_id(entry["id"], where),
-                "title": str(entry["title"] or ""),
-                "description": str(entry["description"] or ""),
-                "category": label_of(labels, "categories", entry.get("category_id")),
-                "subcategory": label_of(labels, "subcategories", entry.get("subcategory_id")),
-                "attributes": [label_of(labels, "attributes", number) for number in attributes],
+                "title": entry["title"] or "",
+                "description": entry["description"] or "",
+                "category": label_of(labels, "categories", entry.get("category_id"), where),
+                "subcategory": label_of(labels, "subcategories", entry.get("subcategory_id"), where),
+                "attributes": [label_of(labels, "attributes", attribute, where) for attribute in attributes],
                 "gender": entry.get("gender"),
                 "images": {os.path.splitext(name)[0]: str(folder / name) for name in names},
             }
@@ -270,30 +288,38 @@ def read_products(root: Path, split: str, labels: dict[str, dict[int, str]]) -> 
             raise ValueError(f"{where}: a photo is listed twice: {names}")
     if twice := repeated(product["product_id"] for product in products):
         raise ValueError(f"{path}: ids twice: {first_few(twice)}; keep one product of each")
+    if twice := repeated(photo for product in products for photo in product["images"]):
+        raise ValueError(f"{path}: photos of two products: {first_few(twice)}; leave each to one product")
     return products
 
 
-def label_of(labels: dict[str, dict[int, str]], kind: str, number: Any) -> str | None:
+def label_of(labels: dict[str, dict[int, str]], kind: str, number: Any, where: str) -> str | None:
     """A label's name, its id as text where names are not known, None where there is none."""
     if number is None:
         return None
-    return labels.get(kind, {}).get(int(number), str(number))
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ValueError(f"{where}: expected a whole number as the id of one of the {kind}, got {number!r}")
+    return labels.get(kind, {}).get(number, str(number))
 
 
 def caption_of(row: Product, form: str) -> str:
-    """The caption of a product's photos."""
-    parts = {"both": ("title", "description"), "title": ("title",), "description": ("description",)}[form]
-    return ". ".join(text for name in parts if (text := (row[name] or "").strip().rstrip(".")))
+    """The caption of a product's photos: its texts without surrounding blanks, a full stop between two."""
+    names = {"both": ("title", "description"), "title": ("title",), "description": ("description",)}[form]
+    texts = [text for name in names if (text := (row[name] or "").strip())]
+    if len(texts) == 2:
+        texts[0] = texts[0].rstrip(".")
+    return ". ".join(texts)
 
 
 def compare_counts(root: Path, split: str, photos: int) -> None:
-    if photos != PUBLISHED[split]:
+    if photos not in PUBLISHED[split]:
+        published = " or ".join(f"{count:,}" for count in PUBLISHED[split])
         logger.warning(
             "%s: %s has %s photos, FashionGen's own has %s; figures are not comparable with published ones",
             root,
             split,
             f"{photos:,}",
-            f"{PUBLISHED[split]:,}",
+            published,
         )
 
 
@@ -316,12 +342,20 @@ def hdf5_order(file: Any, path: Path) -> np.ndarray:
     for name in ("input_image", "input_productID", "input_name", "input_description"):
         if name not in file:
             raise ValueError(f"{path}: lacks {name}; it has {', '.join(sorted(file))}. {REMEDY}")
+    lengths = {name: len(file[name]) for name in file if name.startswith("input_")}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{path}: columns of different lengths, {lengths}; fetch it again. {REMEDY}")
+    photos = file["input_image"]
+    if photos.ndim != 4 or photos.shape[-1] != 3 or photos.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: input_image has shape {photos.shape} of {photos.dtype}; expected (rows, height, width, 3) of uint8"
+        )
     products = file["input_productID"][:].reshape(-1)
     _, first, inverse = np.unique(products, return_index=True, return_inverse=True)
     return np.lexsort((np.arange(len(products)), first[inverse]))
 
 
-def hdf5_shards(path: Path, by_product: bool) -> list[tuple[str, int, int]]:
+def hdf5_shards(path: Path) -> list[tuple[str, int, int]]:
     """Pieces (file, first, stop) of `hdf5_order`, cut between products."""
     with open_hdf5(path) as file:
         order = hdf5_order(file, path)
@@ -335,8 +369,16 @@ def hdf5_shards(path: Path, by_product: bool) -> list[tuple[str, int, int]]:
     return [(str(path), a, b) for a, b in zip(cuts, [*cuts[1:], len(order)], strict=True) if b > a]
 
 
-def read_hdf5(path: str, first: int, stop: int, images: bool = True) -> Iterator[Product]:
-    """One row per photo of a piece of `hdf5_order`; texts of the product's first row, photos as PNG bytes."""
+def read_hdf5(path: str, first: int, stop: int, images: bool = True, present: Container[str] = ()) -> Iterator[Product]:
+    """One row per photo of a piece of `hdf5_order`; texts of the product's first row, photos as PNG bytes.
+
+    Args:
+        path: the file.
+        first: where in the order the piece begins.
+        stop: where it ends.
+        images: False for None in the place of photos.
+        present: names of photos that need not be read; they have no "bytes".
+    """
     with open_hdf5(Path(path)) as file:
         order = hdf5_order(file, Path(path))[first:stop]
         columns = {name: file[f"input_{name}"] for name in HDF5_TEXTS if f"input_{name}" in file}
@@ -346,6 +388,9 @@ def read_hdf5(path: str, first: int, stop: int, images: bool = True) -> Iterator
             if product != previous:
                 previous, view = product, 0
                 texts = {name: decoded(column[row]) for name, column in columns.items()}
+            name, photo = f"{product}_{view}.png", None
+            if images:
+                photo = {"path": name, "bytes": None if name in present else png(file["input_image"][row])}
             yield {
                 "product_id": str(product),
                 "title": texts.get("name", ""),
@@ -355,7 +400,7 @@ def read_hdf5(path: str, first: int, stop: int, images: bool = True) -> Iterator
                 "attributes": [],
                 "gender": texts.get("gender"),
                 "image_id": f"{product}_{view}",
-                "image": {"path": f"{product}_{view}.png", "bytes": png(file["input_image"][row])} if images else None,
+                "image": photo,
             }
             view += 1
 
@@ -381,23 +426,31 @@ def write_hdf5(path: str | os.PathLike, rows: Iterable[Product]) -> int:
 
     Returns:
         Number of rows.
+
+    Raises:
+        ValueError: no rows, a text that latin-1 or 1,000 bytes don't hold, or an array of another type or shape.
     """
     try:
         import h5py
     except ImportError as error:
         raise ImportError("writing HDF5 needs h5py: pip install 'lookbook[fashiongen]'") from error
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     count = 0
     try:
         with h5py.File(partial, "w") as file:
             for row in rows:
-                cells = {f"input_{name}": np.array([str(row.get(name, "")).encode("latin-1", "replace")], dtype="S1000")
-                         for name in HDF5_TEXTS}  # fmt: skip
-                cells |= {
-                    "input_productID": np.array([int(row["product_id"])]),
-                    "input_image": np.asarray(row["image"]),
-                }
+                where = f"{path}, row {count}"
+                photo = np.asarray(row["image"])
+                if photo.ndim != 3 or photo.shape[-1] != 3 or photo.dtype != np.uint8:
+                    raise ValueError(
+                        f"{where}: photo of shape {photo.shape} and {photo.dtype}; expected (h, w, 3) uint8"
+                    )
+                if count and photo.shape != file["input_image"].shape[1:]:
+                    raise ValueError(f"{where}: photo of shape {photo.shape}, others {file['input_image'].shape[1:]}")
+                cells = {f"input_{name}": _cell(row.get(name), f"{where}, {name}") for name in HDF5_TEXTS}
+                cells |= {"input_productID": np.array([int(row["product_id"])]), "input_image": photo}
                 for name, cell in cells.items():
                     if name not in file:
                         file.create_dataset(
@@ -406,37 +459,57 @@ def write_hdf5(path: str | os.PathLike, rows: Iterable[Product]) -> int:
                     file[name].resize(count + 1, axis=0)
                     file[name][count] = cell
                 count += 1
+        if not count:
+            raise ValueError(f"{path}: no rows to write")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return count
 
 
+def _cell(text: str | None, where: str) -> np.ndarray:
+    """A text as the official files hold it: latin-1 bytes of fixed length, in an array of one."""
+    try:
+        data = (text or "").encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: {text[error.start]!r} is no latin-1 character, the file holds no others") from error
+    if len(data) > TEXT_BYTES:
+        raise ValueError(f"{where}: {len(data):,} bytes, the file holds {TEXT_BYTES:,}; shorten the text")
+    return np.array([data], dtype=f"S{TEXT_BYTES}")
+
+
 def write_json_layout(data_dir: str | os.PathLike, output_dir: str | os.PathLike) -> dict[str, int]:
-    """The derived layout from the HDF5 files; photos that are there already are not written again.
+    """The derived layout from the HDF5 files; photos that are there already are not read again.
+
+    Labels of a labels.json that is there keep their numbers, so that one split can follow the other.
 
     Returns:
         Split -> number of products.
 
     Raises:
         FileNotFoundError: no HDF5 files.
+        ValueError: a damaged file, or the folder of the HDF5 files as `output_dir`.
     """
     root, output = find_root(data_dir), Path(output_dir)
     files = hdf5_files(root)
     if not files:
         raise FileNotFoundError(f"{root}: no fashiongen_*.h5. {REMEDY}")
+    if output.resolve() == root:
+        raise ValueError(f"{output} holds the HDF5 files; choose another --output_dir, one folder holds one form")
     labels: dict[str, dict[str, int]] = {"attributes": {}, "categories": {}, "subcategories": {}}
+    for kind, names in read_labels(output).items():
+        labels[kind] = {name: number for number, name in names.items()}
     counts = {}
     for split in (s for s in SPLITS if s in files):
         products: dict[str, Product] = {}
         folder = output / PHOTO_FOLDERS[split]
         folder.mkdir(parents=True, exist_ok=True)
-        pieces = hdf5_shards(files[split], True)
+        pieces, present = hdf5_shards(files[split]), set(os.listdir(folder))
         with tqdm(total=pieces[-1][2] if pieces else 0, desc=split, unit="photo") as bar:
             for piece in pieces:
-                for row in read_hdf5(*piece):
+                for row in read_hdf5(*piece, present=present):
                     name = row["image"]["path"]
-                    if not (folder / name).is_file():
+                    if row["image"]["bytes"] is not None:
                         partial = folder / f".{name}.partial"
                         partial.write_bytes(row["image"]["bytes"])
                         os.replace(partial, folder / name)
@@ -453,7 +526,8 @@ def new_entry(row: Product, labels: dict[str, dict[str, int]]) -> Product:
     """An entry of an info file without photos; labels that are new get the next number."""
     entry = {"id": int(row["product_id"]), "images": [], "title": row["title"], "description": row["description"]}
     for kind, name in (("category", "categories"), ("subcategory", "subcategories")):
-        entry[f"{kind}_id"] = labels[name].setdefault(row[kind] or "", len(labels[name]))
+        fresh = max(labels[name].values(), default=-1) + 1
+        entry[f"{kind}_id"] = None if row[kind] is None else labels[name].setdefault(row[kind], fresh)
     return entry | {"attributes_id": [], "gender": row["gender"]}
 
 

@@ -27,8 +27,9 @@ Configurations
     concepts   query_id, query_text, phrase, father, source ("data" or "kb"); one split
     pool       image_id, pixels of the knowledge base's archives; one split
 
-Quirks: ids may be numbers or strings in the files and are strings here. Of a phrase with several fathers the last line
-counts. The original prints and skips lines that it cannot read; here they are an error, or counted with `lines="skip"`.
+Quirks: ids may be numbers or strings in the files and are strings here. An empty caption is a caption. Of a phrase with
+several fathers the last line counts. The original prints and skips lines that it cannot read; here they are an error,
+or counted with `lines="skip"`. An id that comes twice is always an error.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ from typing import Any
 
 import datasets
 
+from data_scripts import klip_archives
 from data_scripts.klip_archives import NpzImages, write_npz
-from data_scripts.source_files import content_hash, first_few, shards_of, split_generators
+from data_scripts.source_files import check_image_options, content_hash, first_few, shards_of, split_generators
 
 __all__ = [
     "Caption",
@@ -93,24 +95,28 @@ class Concept:
 # Lines
 
 
-def read_lines(path: str | os.PathLike, fields: Iterable[str], lines: str = "error") -> Iterator[tuple[int, Row]]:
+def read_lines(
+    path: str | os.PathLike, fields: Iterable[str], lines: str = "error", dropped: list[str] | None = None
+) -> Iterator[tuple[int, Row]]:
     """Line number (from 1) and object of every line that is not blank.
 
     Args:
         path: the file.
         fields: keys that every object needs.
         lines: "error" for unreadable lines, or "skip", which counts them and logs the first ones.
+        dropped: takes what was wrong with the lines left out, instead of the log.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a line is not a JSON object with these fields, or the file is not UTF-8.
+        ValueError: a line is not a JSON object with these fields, or not UTF-8, or holds half a surrogate pair.
     """
     if lines not in ("error", "skip"):
         raise ValueError(f'lines must be "error" or "skip", got {lines!r}')
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}. {REMEDY}")
-    dropped: list[str] = []
+    report = dropped is None
+    dropped = [] if dropped is None else dropped
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             if not raw.strip():
@@ -118,8 +124,12 @@ def read_lines(path: str | os.PathLike, fields: Iterable[str], lines: str = "err
             problem = None
             try:
                 row = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+                if b"\\ud" in raw.lower():  # such an escape can stand for half a character, which no file can hold
+                    json.dumps(row, ensure_ascii=False).encode()
             except UnicodeDecodeError as error:
                 problem = f"not UTF-8 text at byte {error.start}"
+            except UnicodeEncodeError:
+                problem = "holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
             except json.JSONDecodeError as error:
                 problem = f"not valid JSON ({error.msg} at column {error.colno})"
             else:
@@ -133,7 +143,7 @@ def read_lines(path: str | os.PathLike, fields: Iterable[str], lines: str = "err
                 raise ValueError(f'{path}, line {number}: {problem}. Correct it, or leave such lines out: lines="skip"')
             else:
                 dropped.append(f"line {number}: {problem}")
-    if dropped:
+    if dropped and report:
         logger.warning("%s: %d lines left out: %s", path, len(dropped), first_few(dropped, 5))
 
 
@@ -161,24 +171,37 @@ def _string(value: Any, where: str) -> str:
     return value
 
 
-def _rows(path: str | os.PathLike, fields: tuple[str, ...], lines: str, make: Callable[[Row, str], Any]) -> list[Any]:
-    """What `make` gets out of each line; what it refuses is one more unreadable line."""
+def _rows(
+    path: str | os.PathLike,
+    fields: tuple[str, ...],
+    lines: str,
+    make: Callable[[Row, str], Any],
+    left_out: list[str] | None = None,
+) -> list[Any]:
+    """What `make` gets out of each line; what it refuses is one more unreadable line. `left_out` takes their list."""
     found, dropped = [], []
-    for number, row in read_lines(path, fields, lines):
+    for number, row in read_lines(path, fields, lines, dropped):
         where = f"{path}, line {number}"
         try:
             found.append(make(row, where))
         except ValueError as error:
             if lines == "error":
                 raise
-            dropped.append(str(error))
+            dropped.append(str(error).removeprefix(f"{path}, "))
     if dropped:
         logger.warning("%s: %d lines left out: %s", path, len(dropped), first_few(dropped, 5))
+    if left_out is not None:
+        left_out += dropped
     return found
 
 
-def read_captions(path: str | os.PathLike, lines: str = "error") -> list[Caption]:
+def read_captions(path: str | os.PathLike, lines: str = "error", left_out: list[str] | None = None) -> list[Caption]:
     """Captions of a `*_queries.jsonl` or `*_queries_phrases.jsonl` file. An empty text is a caption like any other.
+
+    Args:
+        path: the file.
+        lines: "error" or "skip", what becomes of unreadable lines; skipped ones are logged with their number.
+        left_out: takes what was wrong with the skipped ones. All readers of this file have these arguments.
 
     Raises:
         FileNotFoundError: no such file.
@@ -196,12 +219,14 @@ def read_captions(path: str | os.PathLike, lines: str = "error") -> list[Caption
             *phrases,
         )
 
-    captions = _rows(path, ("query_id", "query_text", "item_ids"), lines, make)
+    captions = _rows(path, ("query_id", "query_text", "item_ids"), lines, make, left_out)
     _refuse_twice(path, "query_id", [caption.query_id for caption in captions])
     return captions
 
 
-def read_image_reference(path: str | os.PathLike, lines: str = "error") -> dict[str, list[str]]:
+def read_image_reference(
+    path: str | os.PathLike, lines: str = "error", left_out: list[str] | None = None
+) -> dict[str, list[str]]:
     """Image id -> ids of its captions, from a `*_images.jsonl` file.
 
     Raises:
@@ -215,12 +240,12 @@ def read_image_reference(path: str | os.PathLike, lines: str = "error") -> dict[
         captions = row["item_ids"] if "item_ids" in row else [row["text"]]
         return _text_id(row["image_id"], f"{where}, image_id"), _ids(captions, f"{where}, item_ids")
 
-    rows = _rows(path, ("image_id",), lines, make)
+    rows = _rows(path, ("image_id",), lines, make, left_out)
     _refuse_twice(path, "image_id", [image_id for image_id, _ in rows])
     return dict(rows)
 
 
-def read_concepts(path: str | os.PathLike, lines: str = "error") -> list[Concept]:
+def read_concepts(path: str | os.PathLike, lines: str = "error", left_out: list[str] | None = None) -> list[Concept]:
     """Concepts of a `*_concepts_queries.jsonl` file.
 
     Raises:
@@ -234,18 +259,18 @@ def read_concepts(path: str | os.PathLike, lines: str = "error") -> list[Concept
             _text_id(row["query_id"], f"{where}, query_id"), *(_string(row[n], f"{where}, {n}") for n in names)
         )
 
-    concepts = _rows(path, ("query_id", "query_text", "phrase"), lines, make)
+    concepts = _rows(path, ("query_id", "query_text", "phrase"), lines, make, left_out)
     _refuse_twice(path, "query_id", [concept.query_id for concept in concepts])
     return concepts
 
 
-def read_fathers(path: str | os.PathLike, lines: str = "error") -> dict[str, str]:
+def read_fathers(path: str | os.PathLike, lines: str = "error", left_out: list[str] | None = None) -> dict[str, str]:
     """Phrase -> what it is a kind of ("" for nothing), from a `*_concepts_fathers.jsonl` file; the last line counts."""
 
     def make(row: Row, where: str) -> tuple[str, str]:
         return tuple(_string(row[name], f"{where}, {name}") for name in ("phrase", "phrase_father"))
 
-    return dict(_rows(path, ("phrase", "phrase_father"), lines, make))
+    return dict(_rows(path, ("phrase", "phrase_father"), lines, make, left_out))
 
 
 def _refuse_twice(path: str | os.PathLike, name: str, ids: list[str]) -> None:
@@ -392,8 +417,9 @@ class FashionKLIPConfig(datasets.BuilderConfig):
 
     Args:
         splits: the splits to prepare; None takes those that are present.
-        images: "required", or "absent" for ids without pixels.
-        missing: "error" for captions whose picture is in no archive, or "skip", which leaves them out and counts them.
+        images: "required", or "absent" for ids without pixels; then no archive of captions is asked for.
+        missing: "error" for captions without a picture or with one that is in no archive, or "skip", which leaves those
+            pairs out and counts them.
         lines: "error" or "skip", what becomes of unreadable lines.
     """
 
@@ -420,7 +446,8 @@ class FashionKLIPFiles(datasets.GeneratorBasedBuilder):
     def __init__(self, *, data_dir: str | os.PathLike | None = None, hash: str | None = None, **kwargs: Any):
         layout = KlipLayout.find(data_dir or "")
         if hash is None:
-            hash = content_hash([p for p in layout.root.rglob("*") if p.suffix in (".jsonl", ".npz")], [], [__file__])
+            files = [p for p in layout.root.rglob("*") if p.suffix in (".jsonl", ".npz")]
+            hash = content_hash(files, [], [__file__, klip_archives.__file__])
         super().__init__(data_dir=str(Path(data_dir).resolve()), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
@@ -456,14 +483,24 @@ class FashionKLIPFiles(datasets.GeneratorBasedBuilder):
         return {split: files for split, files in found.items() if files}
 
     def _side(self) -> int:
+        """Height and width of the pictures, which a column of `datasets` fixes."""
+        sides = {}
         for files in self._archives().values():
             images = NpzImages(files)
             for image_id in images.ids[:1]:
-                return images[image_id].shape[-1]
-        raise FileNotFoundError(f"{self.config.data_dir}: no archive with pictures. {REMEDY}")
+                sides[first_few(list(map(str, files)), 3)] = images[image_id].shape[-1]
+        if not sides:
+            raise FileNotFoundError(f"{self.config.data_dir}: no archive with pictures. {REMEDY}")
+        if len(set(sides.values())) > 1:
+            found = "; ".join(f"{files}: {side}" for files, side in sides.items())
+            raise ValueError(f"pictures of several sizes, {found}; keep one size, or move the other archives away")
+        return next(iter(sides.values()))
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         layout, config = KlipLayout.find(self.config.data_dir), self.config
+        check_image_options(config.images, config.missing)
+        asked = (config.splits,) if isinstance(config.splits, str) else config.splits
+        unread: list[str] = []
         if config.name in ("images", "pool"):
             shards = {
                 split: [(list(map(str, files)), part) for part in shards_of(NpzImages(files).ids)]
@@ -471,34 +508,49 @@ class FashionKLIPFiles(datasets.GeneratorBasedBuilder):
             }
         elif config.name == "concepts":
             rows = []
+            if layout.kb_concepts is None:
+                layout.need("concepts")
             for source, concepts, fathers in (
                 ("data", layout.concepts, layout.concept_fathers),
                 ("kb", layout.kb_concepts, layout.kb_fathers),
             ):
-                known = read_fathers(fathers, config.lines) if fathers else {}
-                for c in read_concepts(concepts, config.lines) if concepts else []:
+                known = read_fathers(fathers, config.lines, unread) if fathers else {}
+                for c in read_concepts(concepts, config.lines, unread) if concepts else []:
                     rows.append(vars(c) | {"father": known.get(c.phrase, ""), "source": source})
             shards = {"train": shards_of(rows)}
         else:
-            files = {"train": (layout.train_captions, layout.train_images)}
-            files["validation"] = (layout.val_captions, layout.val_images)
+            files = {"train": ("train_captions", "train_images"), "validation": ("val_captions", "val_images")}
+            there = {split: names for split, names in files.items() if getattr(layout, names[0]) is not None}
+            if not there:
+                layout.need("train_captions")
+            # What is not asked for need not be readable.
             shards = {
-                split: shards_of(self._caption_rows(*paths)) for split, paths in files.items() if paths[0] is not None
+                split: shards_of(self._caption_rows(layout, *names, unread)) if split in (asked or there) else []
+                for split, names in there.items()
             }
-        asked = config.splits or tuple(shards)
+        if unread:
+            self._note(f"Rows left out because lines are unreadable: {len(unread)}.")
+        asked = asked or tuple(shards)
         if unknown := [split for split in asked if split not in shards]:
             raise FileNotFoundError(
                 f"{layout.root}: nothing for {first_few(unknown)} (there: {list(shards)}). {REMEDY}"
             )
         return split_generators({split: shards[split] for split in asked}, layout.root)
 
-    def _caption_rows(self, captions_file: Path, archives: list[Path]) -> list[Row]:
-        captions = read_captions(captions_file, self.config.lines)
+    def _note(self, sentence: str) -> None:
+        """A prepared copy keeps what was left out in its description."""
+        self.info.description = f"{self.info.description} {sentence}"
+
+    def _caption_rows(self, layout: KlipLayout, captions_name: str, archives_name: str, unread: list[str]) -> list[Row]:
+        captions_file = layout.need(captions_name)
+        captions = read_captions(captions_file, self.config.lines, unread)
         if self.config.name == "queries":
             return [{"query_id": c.query_id, "query_text": c.query_text, "item_ids": c.item_ids} for c in captions]
-        known = NpzImages(archives) if self.config.images == "required" and archives else None
+        known = NpzImages(layout.need(archives_name)) if self.config.images == "required" else None
         rows, lost = [], []
         for c in captions:
+            if not c.item_ids:
+                lost.append(f"query {c.query_id}: no image")
             for image_id in c.item_ids:
                 if known is not None and image_id not in known:
                     lost.append(f"query {c.query_id}: image {image_id}")
@@ -508,20 +560,23 @@ class FashionKLIPFiles(datasets.GeneratorBasedBuilder):
                     | {"phrases": c.phrases or [], "match_phrases": c.match_phrases or []}
                 )
         if lost:
-            found = f"{captions_file}: {len(lost):,} pictures are in no archive: {first_few(lost, 5)}"
+            found = f"{captions_file}: {len(lost):,} captions' pictures are missing: {first_few(lost, 5)}"
             if self.config.missing == "error":
                 raise ValueError(f'{found}. Add them, or leave those pairs out: missing="skip"')
             logger.warning("%s; left out", found)
-            self.info.description = f"{self._info().description} Rows left out because images are missing: {len(lost)}."
+            self._note(f"Rows left out because images are missing: {len(lost)} of {captions_file.name}.")
         return rows
 
     def _generate_examples(self, shards: list[Any]) -> Iterator[tuple[tuple[int, int], Row]]:
+        paths: list[str] = []
+        images: Any = {}
         for number, shard in enumerate(shards):
             if not isinstance(shard, tuple):
                 for position, row in enumerate(shard):
                     yield (number, position), row
                 continue
-            images = NpzImages(shard[0])
+            if shard[0] != paths:  # opening reads the archive's directory
+                paths, images = shard[0], NpzImages(shard[0])
             for position, image_id in enumerate(shard[1]):
                 row = {"image_id": image_id}
                 if self.config.images == "required":

@@ -1,7 +1,8 @@
 """Image archives of FashionKLIP: `.npz` files that hold one preprocessed picture per member.
 
 A member is named by the image's id and holds float32 (3, side, side), resized, cropped and normalised already. The
-released pool of 50,000 pictures would take 30 GB as one array, so members are read when they are asked for.
+released pool of 50,000 pictures would take 30 GB as one array, so members are read when they are asked for. Other
+floating types become float32; whole numbers are refused, since they can only be pixels that nobody normalised.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class NpzImages:
         self.paths = [Path(path) for path in paths]
         self._where: dict[str, int] = {}
         self._open: dict[int, zipfile.ZipFile] = {}
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._shape: tuple[int, ...] | None = None
         for number, path in enumerate(self.paths):
             if not path.is_file():
@@ -78,24 +79,19 @@ class NpzImages:
             KeyError: no such id.
             ValueError: a damaged member, or one of another type or shape than the rest.
         """
+        if image_id not in self._where:
+            raise KeyError(f"image {image_id!r} is in no archive; archives: {self!r}")
         number = self._where[image_id]
         path = self.paths[number]
+        if self._process != os.getpid():  # a forked process would share the place in the file with its parent
+            self._open, self._lock, self._process = {}, threading.Lock(), os.getpid()
         try:
             with self._lock:
                 data = self._archive(number).read(image_id + SUFFIX)
             array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{path}: image {image_id!r} is damaged ({error}); write the archive again") from error
-        if array.ndim != 3 or array.shape[0] != 3 or array.shape[1] != array.shape[2]:
-            raise ValueError(f"{path}: image {image_id!r} has shape {array.shape}; expected (3, side, side)")
-        if array.dtype not in (np.float32, np.float16, np.float64):
-            raise ValueError(
-                f"{path}: image {image_id!r} holds {array.dtype}; expected preprocessed float32 numbers, not pixels"
-            )
-        if self._shape is None:
-            self._shape = array.shape
-        if array.shape != self._shape:
-            raise ValueError(f"{path}: image {image_id!r} has shape {array.shape}, others have {self._shape}")
+        self._shape = _check(array, f"{path}: image {image_id!r}", self._shape)
         return np.ascontiguousarray(array, dtype=np.float32)
 
     def batch(self, ids: Sequence[str]) -> np.ndarray:
@@ -118,7 +114,7 @@ class NpzImages:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._open, self._lock = {}, threading.Lock()
+        self._open, self._lock, self._process = {}, threading.Lock(), os.getpid()
 
     def _archive(self, number: int) -> zipfile.ZipFile:
         if number not in self._open:
@@ -135,6 +131,17 @@ class NpzImages:
         return self._open[number]
 
 
+def _check(array: np.ndarray, where: str, shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Raise ValueError unless the array is a picture of the shape that the others have (None: the first one)."""
+    if array.ndim != 3 or array.shape[0] != 3 or array.shape[1] != array.shape[2]:
+        raise ValueError(f"{where} has shape {array.shape}; expected (3, side, side)")
+    if array.dtype.kind != "f":
+        raise ValueError(f"{where} holds {array.dtype}; expected preprocessed float32 numbers, not pixels")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{where} has shape {array.shape}, others have {shape}")
+    return array.shape
+
+
 def write_npz(path: str | os.PathLike, images: Iterable[tuple[str, np.ndarray]]) -> int:
     """Write an archive member by member; it gets its name when it is complete.
 
@@ -146,19 +153,21 @@ def write_npz(path: str | os.PathLike, images: Iterable[tuple[str, np.ndarray]])
         How many images were written.
 
     Raises:
-        ValueError: an id twice, or an array of another shape.
+        ValueError: an id twice or one that a zip file can't hold, or an array of another type or shape.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     seen: set[str] = set()
+    shape = None
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for image_id, array in images:
                 if str(image_id) in seen:
                     raise ValueError(f"{path}: image {image_id!r} comes twice")
-                if array.ndim != 3 or array.shape[0] != 3:
-                    raise ValueError(f"{path}: image {image_id!r} has shape {array.shape}; expected (3, side, side)")
+                if str(image_id) == "" or "\0" in str(image_id):  # zipfile would cut the name there
+                    raise ValueError(f"{path}: expected an id with no zero byte, got {image_id!r}")
+                shape = _check(array, f"{path}: image {image_id!r}", shape)
                 seen.add(str(image_id))
                 # A date of its own would make two archives of one content differ.
                 member = zipfile.ZipInfo(str(image_id) + SUFFIX, date_time=(1980, 1, 1, 0, 0, 0))

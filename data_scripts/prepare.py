@@ -15,6 +15,7 @@ first that you may publish the photos; --images absent publishes the annotations
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
 import shutil
@@ -82,6 +83,8 @@ def prepare(
         for column, feature in builder.info.features.items():
             if isinstance(feature, datasets.Image):
                 splits = splits.cast_column(column, datasets.Image(decode=False))
+            elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
+                splits = splits.cast_column(column, datasets.List(datasets.Image(decode=False)))
     return splits
 
 
@@ -144,14 +147,21 @@ def refuse_damaged(files: list[Path], checked: set[tuple[str | None, int]]) -> N
     problems = []
     for file in files:
         fields = pq.read_schema(file)
-        columns = [field.name for field in fields if pa.types.is_struct(field.type) and "bytes" in field.type.names]
+        columns = [field.name for field in fields if _holds_photos(field.type)]
         for batch in pq.ParquetFile(file).iter_batches(512, columns=columns):
-            photos = [p for c in columns for p in batch[c].to_pylist() if p is not None]
+            cells = [cell for c in columns for cell in batch[c].to_pylist() if cell is not None]
+            photos = [p for cell in cells for p in (cell if isinstance(cell, list) else [cell]) if p is not None]
             fresh = {(p["path"], len(p["bytes"])): p for p in photos if (p["path"], len(p["bytes"])) not in checked}
             checked |= fresh.keys()
             problems += [problem for _, problem in check_images(fresh.values())]
     if problems:
         raise ValueError(f"{len(problems):,} images cannot be decoded, replace them: {'; '.join(problems[:10])}")
+
+
+def _holds_photos(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind):
+        kind = kind.value_type
+    return pa.types.is_struct(kind) and "bytes" in kind.names
 
 
 def card(dataset: str, described: list[tuple[str, datasets.DatasetInfo, list[str]]]) -> str:
@@ -197,6 +207,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--splits", nargs="+", help="splits to write (default: those that are present)")
     parser.add_argument("--images", choices=("required", "absent"), default="required")
     parser.add_argument("--missing", choices=("error", "skip"), default="error")
+    parser.add_argument(
+        "--option",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="an option of this data set's own, e.g. --option caption title; may be repeated",
+    )
     parser.add_argument("--num_proc", type=int, help="processes that write rows")
     parser.add_argument("--no_image_check", action="store_true", help="do not decode every photo that is written")
     parser.add_argument("--push_to_hub", metavar="OWNER/NAME", help="upload the folder as a data set repository")
@@ -207,6 +225,13 @@ def main(argv: list[str] | None = None) -> None:
     if unknown := [c for c in args.configs or () if c not in known]:
         parser.error(f"--configs: {', '.join(unknown)} not among {', '.join(known)}")
     options = {"images": args.images, "missing": args.missing, "splits": args.splits and tuple(args.splits)}
+    fields = dataclasses.fields(BUILDERS[args.dataset].BUILDER_CONFIG_CLASS)
+    own = {f.name for f in fields} - {f.name for f in dataclasses.fields(datasets.BuilderConfig)} - options.keys()
+    # What configurations differ in is chosen with --configs.
+    own = {name for name in own if len({getattr(config, name) for config in known.values()}) == 1}
+    if unknown := [name for name, _ in args.option if name not in own]:
+        parser.error(f"--option {unknown[0]}: {args.dataset} has {', '.join(sorted(own)) or 'none'}")
+    options |= dict(args.option)
     try:
         folder = write_parquet(
             args.dataset,

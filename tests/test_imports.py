@@ -1,6 +1,7 @@
 """Who may import whom, and what the Hub's copying of code can follow."""
 
 import ast
+import functools
 import re
 import sys
 from pathlib import Path
@@ -153,3 +154,41 @@ def test_the_walker_reads_strings_as_the_hub_does() -> None:
     assert forbidden_text('"""\n    from .ghost import x\n"""', {"sibling"}) == [".ghost"]
     assert forbidden_text("# nothing\nfrom .sibling import (\n    x,\n)", {"sibling"}) == []
     assert forbidden_text("from . import sibling", {"sibling"}) == ["."]
+
+
+@functools.cache
+def _defined_in(path: Path) -> set[str]:
+    """Names that a module binds at its top level, in whatever branch."""
+    names: set[str] = set()
+
+    def walk(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                names.add(child.name)
+                continue
+            if isinstance(child, ast.Import | ast.ImportFrom):
+                names.update((alias.asname or alias.name).split(".")[0] for alias in child.names)
+            elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+                names.add(child.id)
+            walk(child)
+
+    walk(ast.parse(path.read_text(encoding="utf-8")))
+    return names
+
+
+@pytest.mark.parametrize("folder", sorted(PROJECT))
+def test_what_is_imported_from_the_project_exists(folder: str) -> None:
+    """Programs import inside functions, where a name that has moved would be found only when it is needed."""
+    lost = []
+    for source in _sources(folder):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) and not node.level else ""
+            if module.partition(".")[0] not in PROJECT:
+                continue
+            place = REPOSITORY.joinpath(*module.split("."))
+            file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            known = _defined_in(file) if file.is_file() else set()
+            known |= {path.stem for path in place.iterdir()} if place.is_dir() else set()
+            where = f"{source.relative_to(REPOSITORY)}:{node.lineno}"
+            lost += [f"{where}: {module}.{alias.name}" for alias in node.names if alias.name not in known]
+    assert not lost

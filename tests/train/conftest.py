@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,28 @@ def losses(folder: Path) -> list[float]:
 def validations(folder: Path) -> list[dict]:
     found = [{k: v for k, v in r.items() if k.startswith("validation/")} for r in records(folder)]
     return [r for r in found if r]
+
+
+def killed_run(program, flags, folder, at_step, steps):
+    """Folder of a run of `steps` steps that was killed soon after `at_step`; again where it was over too soon."""
+    for attempt in range(5):
+        cut = folder / str(attempt)
+        process = start(program, *flags, "--output_dir", cut)
+        wait_for_step(process, cut, at_step)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if len(losses(cut)) < steps:
+            return cut
+    raise AssertionError("every kill came too late to test anything")
+
+
+def wait_for_step(process, folder, step):
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        ended, log = process.poll() is not None, folder / "metrics.jsonl"
+        if log.exists() and f'"step": {step}' in log.read_text():
+            return
+        assert not ended, process.communicate()[0][-3000:]
+        time.sleep(0.01)
+    process.kill()
+    raise AssertionError("the run did not get going")

@@ -1,8 +1,6 @@
 """Both stages of CLIP4Cir as programs: what they write, exact resume, many processes, large batches, adapters."""
 
 import json
-import signal
-import time
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from tests.modeling.clip4cir_examples import official_clip
 from train import clip4cir_combiner, clip4cir_finetune
 from train.engine.clip4cir import BackboneArguments, load_tokenizer, starting_model
 
-from .conftest import finish, losses, records, run_here, start, validations
+from .conftest import finish, killed_run, losses, records, run_here, start, validations
 
 FINETUNE, COMBINER = "train/clip4cir_finetune.py", "train/clip4cir_combiner.py"
 
@@ -106,31 +104,6 @@ def test_a_killed_combiner_run_resumes_to_the_same_bits(stage2_flags, tmp_path):
     run_here(clip4cir_combiner, *flags, "--output_dir", str(cut), "--resume")
     assert losses(cut) == losses(whole)
     assert (cut / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
-
-
-def killed_run(program, flags, folder, at_step, steps):
-    """Folder of a run of `steps` steps that was killed soon after `at_step`; again where it was over too soon."""
-    for attempt in range(5):
-        cut = folder / str(attempt)
-        process = start(program, *flags, "--output_dir", cut)
-        wait_for_step(process, cut, at_step)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        if len(losses(cut)) < steps:
-            return cut
-    raise AssertionError("every kill came too late to test anything")
-
-
-def wait_for_step(process, folder, step):
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        ended, log = process.poll() is not None, folder / "metrics.jsonl"
-        if log.exists() and f'"step": {step}' in log.read_text():
-            return
-        assert not ended, process.communicate()[0][-3000:]
-        time.sleep(0.01)
-    process.kill()
-    raise AssertionError("the run did not get going")
 
 
 # With a learning rate of next to nothing every step is taken from the same weights, so that losses, gradient norms and

@@ -188,11 +188,12 @@ class Slots:
                 rules.OfficialSlots(seconds, data.fathers, kb.numbers),
             ]
         else:
-            fathers = kb.fathers | data.fathers
+            # What one file doesn't know of, the other may.
+            fathers = (kb.fathers | data.fathers, data.fathers | kb.fathers)
             self.chosen = [
                 [
-                    rules.concept_slots(part, fathers, table.numbers, width, depth)
-                    for part, table in zip(own, (data, kb), strict=True)
+                    rules.concept_slots(part, above, table.numbers, width, depth)
+                    for part, above, table in zip(own, fathers, (data, kb), strict=True)
                 ]
                 for own in lists
             ]
@@ -295,7 +296,8 @@ def choose_prototypes(
 def _sampler_shard(rows: int, shards: int, shard: int) -> list[int]:
     """Rows that PyTorch's distributed sampler with seed 0 gives to one process, as in the original."""
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(0)).tolist()
-    order += order[: -rows % shards]
+    missing = -rows % shards
+    order += (order * -(-missing // max(1, rows)))[:missing]  # a few rows may be needed several times
     return order[shard::shards]
 
 

@@ -6,6 +6,7 @@ are ids of. Any program that reads safetensors can read it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -34,6 +35,7 @@ class FeatureStore:
 
     Attributes:
         ids: as they were given, in their order. kind: "image" or "text". features: (n, D) tensor, mapped from the file.
+        key: digest of the writer's key, "" where it had none.
 
     Raises:
         FileNotFoundError: no such file.
@@ -46,7 +48,8 @@ class FeatureStore:
             raise FileNotFoundError(f"no feature store at {path}; train/extract_features.py writes one")
         try:
             with safe_open(self.path, framework="pt") as file:
-                self.kind = (file.metadata() or {}).get("kind", "")
+                metadata = file.metadata() or {}
+                self.kind, self.key = metadata.get("kind", ""), metadata.get("key", "")
                 self.features = file.get_tensor("features")
                 self.ids: list[Id] = json.loads(bytes(file.get_tensor("ids").numpy()))
         except (SafetensorError, KeyError, ValueError) as error:
@@ -108,17 +111,17 @@ class FeatureWriter:
         self._code, self._type = TYPES[dtype]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._partial = self.path.with_name(self.path.name + ".partial")
-        self._note = self.path.with_name(self.path.name + ".partial.json")
+        self._note = self.path.with_name(self.path.name + ".partial.key")
         row_bytes = dim * self._type.itemsize
-        key = None if key is None else json.loads(json.dumps([key, kind, dim, dtype, self.ids], default=str))
+        self._key = "" if key is None else key_digest(key, kind, dim, dtype, self.ids)
         self._written = 0
-        if key is not None and self._partial.is_file() and _read_json(self._note) == key:
+        if self._key and self._partial.is_file() and _read_text(self._note) == self._key:
             self._written = min(len(self.ids), max(0, self._partial.stat().st_size - _HEADER) // row_bytes)
             self._file = open(self._partial, "r+b")
         else:
             self._file = open(self._partial, "wb")
             self._file.write(b" " * _HEADER)
-            self._note.write_text(json.dumps(key))
+            self._note.write_text(self._key)
         self._file.seek(_HEADER + self._written * row_bytes)
         self._file.truncate()
 
@@ -146,7 +149,7 @@ class FeatureWriter:
         names = json.dumps(self.ids, ensure_ascii=False).encode()
         end = self._written * self.dim * self._type.itemsize
         header = {
-            "__metadata__": {"kind": self.kind},
+            "__metadata__": {"kind": self.kind, "key": self._key},
             "features": {"dtype": self._code, "shape": [self._written, self.dim], "data_offsets": [0, end]},
             "ids": {"dtype": "U8", "shape": [len(names)], "data_offsets": [end, end + len(names)]},
         }
@@ -168,9 +171,15 @@ class FeatureWriter:
             self._file.close()  # what was written stays, to be continued
 
 
-def _read_json(path: Path) -> Any:
+def key_digest(key: Any, kind: str, dim: int, dtype: str, ids: Sequence[Id]) -> str:
+    """What a store of these features, written with this key, bears as `key`."""
+    content = json.dumps([key, kind, dim, dtype, list(ids)], default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _read_text(path: Path) -> str | None:
     try:
-        return json.loads(path.read_text())
+        return path.read_text()
     except (OSError, ValueError):
         return None
 

@@ -21,7 +21,8 @@ class Prototypes:
     """Chosen images of every concept, in the order of their choice.
 
     Attributes:
-        indices: (concepts, P) int64 rows of the pool, -1 where a small pool has fewer.
+        indices: (concepts, P) int64 rows of the pool. P is smaller than asked for where the whole pool is; -1 stands
+            where only a concept's part of the pool is (see [`select_sharded`]).
         scores: (concepts, P) similarity of concept and image, 0 where there is none.
     """
 
@@ -129,6 +130,9 @@ def select_sharded(
 
     Returns:
         [`Prototypes`] with rows of the whole pool. Deviation: `select_prototypes` searches the whole pool for everyone.
+
+    Raises:
+        ValueError: a concept in no shard; otherwise as `select_prototypes`, a shard without images included.
     """
     found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for concepts, images in zip(concept_shards, image_shards, strict=True):
@@ -138,5 +142,9 @@ def select_sharded(
     missing = sorted(set(range(len(concept_features))) - found.keys())
     if missing:
         raise ValueError(f"{len(missing)} concepts are in no shard, first: row {missing[0]}")
-    rows = [found[c] for c in range(len(concept_features))]
-    return Prototypes(torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows]))
+    # Shards smaller than the number of prototypes need not be equally small.
+    indices, scores = (
+        torch.nn.utils.rnn.pad_sequence([found[c][k] for c in range(len(found))], True, padding_value=empty)
+        for k, empty in ((0, -1), (1, 0.0))
+    )
+    return Prototypes(indices, scores)

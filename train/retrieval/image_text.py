@@ -132,8 +132,8 @@ def evaluate_image_text(
             raise ValueError(f"{len(wanted)} {what} but {len(features)} feature rows")
     images, texts = (torch.nn.functional.normalize(f.float(), dim=-1) for f in (image_features, text_features))
     if protocol.candidates:
-        candidates = candidates or draw_candidates(protocol, data)
-        check_candidates(data, candidates)
+        candidates = draw_candidates(protocol, data) if candidates is None else candidates
+        check_candidates(protocol, data, candidates)
     else:
         candidates = None
     ranks, names, strata, expected = [], [], [], {}
@@ -253,29 +253,38 @@ def draw_candidates(protocol: ImageTextProtocol, data: ImageTextSet, seed: int =
     return drawn
 
 
-def check_candidates(data: ImageTextSet, candidates: Candidates) -> None:
-    """Refuse lists that were drawn for other data.
+def check_candidates(protocol: ImageTextProtocol, data: ImageTextSet, candidates: Candidates) -> None:
+    """Refuse lists that were drawn for other data or another protocol.
 
     Raises:
-        ValueError: a direction is missing, rows are out of range, or the first of a list is not right.
+        ValueError: a direction is missing, a list has another length than the protocol's or a candidate twice, rows are
+            out of range, or the first of a list is not right.
     """
+    remedy = "they were drawn for another split or version; draw them anew by leaving --candidates out"
+    if not isinstance(candidates, dict):
+        raise ValueError(f"the candidate lists are not lists for {' and '.join(DIRECTIONS)}; {remedy}")
     sizes = {
         TEXT_TO_IMAGE: (len(data.texts), len(data.image_ids)),
         IMAGE_TO_TEXT: (len(data.image_ids), len(data.texts)),
     }
     for direction in DIRECTIONS:
         entry = candidates.get(direction)
-        if not isinstance(entry, dict) or not entry.get("queries") or len(entry["queries"]) != len(entry["candidates"]):
+        lists = entry.get("candidates") if isinstance(entry, dict) else None
+        if not isinstance(lists, list) or not lists or len(entry.get("queries") or []) != len(lists):
             raise ValueError(f"the candidate lists hold nothing usable for {direction}; draw them anew")
         queries, gallery = sizes[direction]
         right = right_rows(*data.side(direction))
-        for row, rows in zip(entry["queries"], entry["candidates"], strict=True):
+        asked = set()
+        for row, rows in zip(entry["queries"], lists, strict=True):
+            if len(rows) != protocol.candidates or len(set(rows)) < len(rows) or row in asked:
+                raise ValueError(
+                    f"the candidate lists ({direction}, query {row}): expected every query once with {protocol.candidates} "
+                    f"different candidates, as {protocol.name} wants; {remedy}"
+                )
+            asked.add(row)
             fits = 0 <= row < queries and all(0 <= r < gallery for r in rows)
             if not fits or rows[0] not in right[row] or set(rows[1:]) & set(right[row]):
-                raise ValueError(
-                    f"the candidate lists don't fit this data ({direction}, query {row}): they were drawn for another split "
-                    "or version; draw them anew by leaving --candidates out"
-                )
+                raise ValueError(f"the candidate lists don't fit this data ({direction}, query {row}): {remedy}")
 
 
 def _digest(content: Any) -> str:
