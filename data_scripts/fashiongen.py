@@ -68,6 +68,7 @@ PHOTO_FOLDERS = {"train": "train", "validation": "val"}
 REMEDY = "Get FashionGen at https://fashion-gen.com; see data_scripts/fashiongen.py for the trees."
 HDF5_TEXTS = ("name", "description", "category", "subcategory", "gender", "pose")
 TEXT_BYTES = 1000
+ROWS_PER_PIECE = 2048
 CAPTIONS = ("both", "title", "description")
 
 Product = dict[str, Any]
@@ -364,7 +365,7 @@ def hdf5_shards(path: Path) -> list[tuple[str, int, int]]:
     starts = np.flatnonzero(np.r_[True, products[1:] != products[:-1]]) if len(order) else np.array([], dtype=int)
     cuts = [0]
     for start in starts[1:]:
-        if start - cuts[-1] >= 2048:
+        if start - cuts[-1] >= ROWS_PER_PIECE:
             cuts.append(int(start))
     return [(str(path), a, b) for a, b in zip(cuts, [*cuts[1:], len(order)], strict=True) if b > a]
 
