@@ -308,7 +308,11 @@ def test_wrong_hdf5_files_are_named(official):
         ("input_productID", None, "lacks input_productID"),
         ("input_name", np.zeros((2, 1), "S5"), "columns of different lengths, .*'input_name': 2"),
         ("input_image", np.zeros((3, 6, 6), np.uint8), r"input_image has shape \(3, 6, 6\) of uint8; expected"),
-        ("input_image", np.zeros((3, 6, 6, 3), np.float32), r"shape \(3, 6, 6, 3\) of float32; expected"),
+        (
+            "input_image",
+            np.zeros((3, 6, 6, 3), np.float32),
+            r"input_image has shape \(3, 6, 6, 3\) of float32; expected",
+        ),
     ):
         change(path, name, content)
         with pytest.raises(ValueError, match=rf"fashiongen_256_256_train\.h5: {message}"):
