@@ -391,7 +391,7 @@ def read_hdf5(path: str, first: int, stop: int, images: bool = True, present: Co
                 texts = {name: decoded(column[row]) for name, column in columns.items()}
             name, photo = f"{product}_{view}.png", None
             if images:
-                photo = {"path": name, "bytes": None if name in present else png(file["input_image"][row])}
+                photo = {"path": name, "bytes": None if name in present else png(photo_of(file, path, row))}
             yield {
                 "product_id": str(product),
                 "title": texts.get("name", ""),
@@ -410,6 +410,13 @@ def decoded(value: Any) -> str:
     """Text of an HDF5 cell: bytes in latin-1, padded with zeros, alone or in an array of one."""
     value = np.ravel(value)[0] if isinstance(value, np.ndarray) else value
     return value.rstrip(b"\0").decode("latin-1").strip() if isinstance(value, bytes) else str(value).strip()
+
+
+def photo_of(file: Any, path: str | os.PathLike, row: int) -> np.ndarray:
+    try:
+        return file["input_image"][row]
+    except OSError as error:
+        raise ValueError(f"{path}: the photo of row {row} is damaged ({error}); fetch it again") from error
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -113,6 +113,8 @@ def test_one_content_gives_one_archive(tmp_path):
     for name in ("a.npz", "b.npz"):
         write_npz(tmp_path / name, [("1", picture(0)), ("2", picture(1))])
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.npz") as file:
+        assert {member.date_time for member in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}  # not the time of writing
 
 
 def test_opening_reads_no_picture(tmp_path, monkeypatch):
@@ -521,6 +523,16 @@ def test_streaming_reads_only_the_pictures_that_are_taken(tree, tmp_path):
     with pytest.raises(datasets.exceptions.DatasetGenerationError) as failure:
         build(tree, "images")
     assert "train.4.npz: image '13' is damaged" in str(failure.value.__cause__)
+
+
+def test_builder_opens_an_archive_once_however_many_pieces_it_has(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr("data_scripts.source_files.ROWS_PER_SHARD", 1)
+    builder = FashionKLIPFiles(config_name="images", data_dir=tree, cache_dir=str(tmp_path / "other"))
+    (train,) = (g for g in builder._split_generators(None) if g.name == "train")
+    assert len(train.gen_kwargs["shards"]) == 3
+    opened, original = [], zipfile.ZipFile.__init__
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", lambda *a, **k: opened.append(a[1]) or original(*a, **k))
+    assert len(list(builder._generate_examples(**train.gen_kwargs))) == 3 and len(opened) == 1
 
 
 def test_picture_in_no_archive_is_listed_or_counted_on_request(tree, caplog):

@@ -242,6 +242,8 @@ def _klip_pairs(arguments: PairArguments, split: str) -> CaptionPairs:
     for caption in captions:
         own = (caption.phrases, caption.match_phrases) if known is None else known[caption.query_text]
         phrases, match = (list(part or ()) for part in own)
+        if not caption.item_ids:
+            lost.append(f"query {caption.query_id}: no image")
         for image_id in caption.item_ids:
             if image_id not in images:
                 lost.append(f"query {caption.query_id}: image {image_id}")
