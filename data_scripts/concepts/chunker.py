@@ -92,14 +92,16 @@ class Learned:
     """Words that a catalogue taught (see discovery.py), beside those of the lexicon.
 
     Attributes:
-        nouns: garments and parts. modifiers: colours, materials and the like. compounds: heads of two words.
+        nouns: garments and parts. modifiers: materials, patterns and the like. compounds: heads of two words.
         brands: openings of titles that are left out, each a tuple of words.
+        colours: modifiers that a pattern does not join ("madder plaid kilt") and that stand alone ("in madder").
     """
 
     nouns: tuple[str, ...] = ()
     modifiers: tuple[str, ...] = ()
     compounds: tuple[str, ...] = ()
     brands: tuple[tuple[str, ...], ...] = ()
+    colours: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, list]:
         return {
@@ -107,19 +109,21 @@ class Learned:
             "modifiers": list(self.modifiers),
             "compounds": list(self.compounds),
             "brands": [" ".join(words) for words in self.brands],
+            "colours": list(self.colours),
         }
 
     @classmethod
     def from_dict(cls, stored: dict[str, list]) -> Learned:
         brands = tuple(tuple(words.split()) for words in stored.get("brands", ()))
-        return cls(*(tuple(stored.get(name, ())) for name in ("nouns", "modifiers", "compounds")), brands)
+        names = ("nouns", "modifiers", "compounds", "colours")
+        return cls(brands=brands, **{name: tuple(stored.get(name, ())) for name in names})
 
     def __or__(self, other: Learned) -> Learned:
         """Both together."""
         return Learned(
             *(
                 tuple(dict.fromkeys((*getattr(self, name), *getattr(other, name))))
-                for name in ("nouns", "modifiers", "compounds", "brands")
+                for name in ("nouns", "modifiers", "compounds", "brands", "colours")
             )
         )
 
@@ -142,6 +146,8 @@ class Chunker:
             lexicon.add(word, "modifier")
         for word in (*self.learned.nouns, *self.learned.compounds):
             lexicon.add(word, "noun")
+        for word in self.learned.colours:
+            lexicon.add(word, "colour")
         self.tagger = tagger.with_lexicon(lexicon)
         self._chunks: dict[tuple[str, bool], list[Chunk]] = {}
         self._brands: dict[str, list[tuple[str, ...]]] = {}

@@ -5,6 +5,7 @@ titles), next to what, and how it is written; then it is decided, precision firs
 
     noun       ends chunks, behind several different words
     modifier   stands before at least two different heads
+    colour     a modifier that also stands alone behind "in", and never behind "of" or "from" as materials do
     compound   stands before one and the same head always: the two make one head
     brand      opens titles; the longest opening that stays together is left out of chunks (`Red Tape`, `Pepe Jeans`)
 
@@ -105,8 +106,9 @@ def discover(texts: Iterable[Text], tagger: Tagger, options: DiscoveryOptions | 
                 usages.add(units, units[0].text if number == 0 else tagger.units(found[0])[0].text, number == 0)
     settled = usages.settled()
     learned = _decide(settled, usages.texts, options)
-    brands = openings.brands(tagger.lexicon, set(learned.nouns) | set(learned.modifiers), settled, options)
-    return Learned(learned.nouns, learned.modifiers, learned.compounds, brands)
+    known = {*learned.nouns, *learned.modifiers, *learned.colours}
+    brands = openings.brands(tagger.lexicon, known, settled, options)
+    return replace(learned, brands=brands)
 
 
 def style_of(units: list[Unit]) -> str:
@@ -234,7 +236,7 @@ def _decide(usages: dict[str, Usage], texts: int, options: DiscoveryOptions) -> 
             usage = usages[single] + usage
         merged[single if single in usages else word] = usage
         merged.setdefault(word, usage)
-    nouns, modifiers, compounds = [], [], []
+    nouns, modifiers, compounds, colours = [], [], [], []
     for word in sorted(merged):
         usage = merged[word]
         inner = usage.count - usage.leading
@@ -244,7 +246,9 @@ def _decide(usages: dict[str, Usage], texts: int, options: DiscoveryOptions) -> 
         if not small and not _used_by_several(usage, options):
             continue
         material = small and usage.alone_after_of >= options.evidence
-        if material or _is_noun(usage, inner, small, options):
+        if _is_colour(usage, options):
+            colours.append(word)
+        elif material or _is_noun(usage, inner, small, options):
             nouns.append(word)
         elif usage.before_others >= (
             options.evidence if small else max(options.title_evidence, options.title_share * texts)
@@ -256,8 +260,19 @@ def _decide(usages: dict[str, Usage], texts: int, options: DiscoveryOptions) -> 
             elif small or (len(usage.heads) > options.variety and _used_by_several(usage, options, strict=True)):
                 modifiers.append(word)
         elif small and usage.alone_after_in >= options.evidence:
-            modifiers.append(word)  # a colour: only ever "in <colour>"
-    return Learned(tuple(nouns), tuple(modifiers), tuple(compounds))
+            modifiers.append(word)  # a colour or a material: only ever "in <word>"
+    return Learned(tuple(nouns), tuple(modifiers), tuple(compounds), colours=tuple(colours))
+
+
+def _is_colour(usage: Usage, options: DiscoveryOptions) -> bool:
+    """Before garments and alone behind "in"; a chunk ends in it otherwise only where "and" another colour follows."""
+    alone = usage.alone_after_in
+    return (
+        alone >= options.evidence <= usage.before_others
+        and not usage.alone_after_of
+        and len(usage.heads) >= options.variety
+        and usage.final < 0.5 * (alone + usage.before_others)
+    )
 
 
 def _used_by_several(usage: Usage, options: DiscoveryOptions, strict: bool = False) -> bool:

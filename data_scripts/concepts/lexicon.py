@@ -89,7 +89,7 @@ pointed_toe pointed-toe round_toe square_toe roll_up roll-up zip_through full_co
 under_wired non_padded single_breasted double_breasted off_shoulder one_shoulder cold_shoulder cut_out cut-out
 fit_and_flare drop_waist"""
 
-ADJECTIVES = """short heeled toed sleeved waisted legged necked ornate fancy slender long full half quarter medium
+ADJECTIVES = """horizontal vertical diagonal short heeled toed sleeved waisted legged necked ornate fancy slender long full half quarter medium
 small large big tiny wide narrow thick thin heavy lightweight light dark deep pale bright pastel neon soft smooth
 stretch stretchy warm cosy cozy cool breathable waterproof water-resistant windproof quilted padded insulated lined
 unlined hooded collared buttoned belted zipped ribbed textured distressed ripped washed faded vintage retro classic
@@ -180,7 +180,7 @@ eyelet handle clasp flap compartment dial bezel crown frame lens temple band bri
 seam trim trimming piping panel insert vent slit shoulder leg thigh hip bust chest bodice closure fastening snap rivet
 epaulette toggle cutout overlay applique sequin bead gemstone hook loop drawcord rib gusset gather dart tuck tier
 flounce keyhole crewneck v-neck crew-neck turtleneck roll-neck rollneck polo-neck scoop-neck boat-neck halterneck nib
-rim lug buttonhole press-stud popper velcro footbed shank quarter vamp welt badge tab laces shoelace turn-up heel_tab
+rim lug pompom buttonhole press-stud popper velcro footbed shank quarter vamp welt badge tab laces shoelace turn-up heel_tab
 heel_counter elastic_waist ribbing knot tail train drape godet ruching smocking shirring pintuck pin-tuck"""
 
 OTHERS = """style eyewear look size piece wardrobe season time year week weekend inch cm way thing item product

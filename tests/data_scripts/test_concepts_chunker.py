@@ -187,7 +187,9 @@ def test_a_word_said_twice_counts_once() -> None:
 
 
 def test_learned_words_are_read_like_those_of_the_lexicon() -> None:
-    chunker = Chunker(learned=Learned(("snood",), ("vask",), ("glim hat",), (("red", "tape"),)))
+    chunker = Chunker(learned=Learned(("snood",), ("vask",), ("glim hat",), (("red", "tape"),), ("zorbel",)))
+    assert phrases("zorbel plaid snoods", chunker) == ["zorbel plaid snood", "zorbel snood", "plaid snood", "snood"]
+    assert phrases("snood in zorbel", chunker) == ["snood in zorbel", "snood"]
     assert phrases("vask cotton snoods", chunker) == ["vask cotton snood", "vask snood", "cotton snood", "snood"]
     assert phrases("blue glim hats", chunker) == ["blue glim hat", "glim hat"]
     assert phrases("Red Tape Men Shirt", chunker) == ["shirt"]
