@@ -10,7 +10,7 @@ published). The test images of the challenge were never released, so papers test
                                           input_productID, input_gender, input_pose, ...; texts are latin-1 bytes
     FashionGen/train_info.json, val_info.json      [{"id", "images": [names], "title", "description", "category_id",
                                                      "subcategory_id", "attributes_id"}, ...]: one object per product
-    FashionGen/train/<name>, val/<name>            its photos
+    FashionGen/train/<name>, val/<name>            its photos; a third split test is read where test_info.json lies
     FashionGen/labels.json                         {"attributes", "categories", "subcategories": {name: id}} (optional)
 
     builder = FashionGen(config_name="pairs", data_dir="data/FashionGen")
@@ -61,10 +61,10 @@ from data_scripts.source_files import (
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation")
+SPLITS = ("train", "validation", "test")
 PUBLISHED = {"train": (260_480,), "validation": (32_528, 35_528)}  # photos: data set paper, retrieval papers
-INFO_NAMES = {"train": "train_info.json", "validation": "val_info.json"}
-PHOTO_FOLDERS = {"train": "train", "validation": "val"}
+INFO_NAMES = {"train": "train_info.json", "validation": "val_info.json", "test": "test_info.json"}
+PHOTO_FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 REMEDY = "Get FashionGen at https://fashion-gen.com; see data_scripts/fashiongen.py for the trees."
 HDF5_TEXTS = ("name", "description", "category", "subcategory", "gender", "pose")
 TEXT_BYTES = 1000
@@ -303,6 +303,19 @@ def label_of(labels: dict[str, dict[int, str]], kind: str, number: Any, where: s
     return labels.get(kind, {}).get(number, str(number))
 
 
+def caption_form(columns: Iterable[str] | None) -> str:
+    """The form of caption that columns make up: both texts by default, as retrieval papers have it.
+
+    Raises:
+        ValueError: other columns than title and description.
+    """
+    columns = tuple(columns or ())
+    forms = {(): "both", ("title", "description"): "both", ("title",): "title", ("description",): "description"}
+    if columns not in forms:
+        raise ValueError(f"--caption {' '.join(columns)}: FashionGen has title, description, or title description")
+    return forms[columns]
+
+
 def caption_of(row: Product, form: str) -> str:
     """The caption of a product's photos: its texts without surrounding blanks, a full stop between two."""
     names = {"both": ("title", "description"), "title": ("title",), "description": ("description",)}[form]
@@ -313,7 +326,7 @@ def caption_of(row: Product, form: str) -> str:
 
 
 def compare_counts(root: Path, split: str, photos: int) -> None:
-    if photos not in PUBLISHED[split]:
+    if split in PUBLISHED and photos not in PUBLISHED[split]:
         published = " or ".join(f"{count:,}" for count in PUBLISHED[split])
         logger.warning(
             "%s: %s has %s photos, FashionGen's own has %s; figures are not comparable with published ones",

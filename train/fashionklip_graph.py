@@ -38,7 +38,9 @@ class SourceArguments:
     split: str = argument("train", "split to read")
     text_columns: list[str] = argument([], "columns to mine; default: title, name, description, caption, text")
     caption: list[str] = argument(
-        [], "columns that make up a caption, as for the trainer; default: the first of caption, title, name"
+        [],
+        "columns that make up a caption, as for the trainer; default: the first of caption, title, name; for "
+        "FashionGen title description",
     )
     category_column: str | None = argument(
         None, "column with the catalogue's categories: fathers of what has no other, and --same_category"

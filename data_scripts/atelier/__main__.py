@@ -9,9 +9,9 @@ import time
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_scripts.atelier",
-        description="Make a procedural fashion world: drawn garments, attributes, relative captions, in the official "
-        "FashionIQ and CIRR trees. The same seed and settings give the same world. Run the same command again to "
-        "continue after an interruption or to check a finished world.",
+        description="Make a procedural fashion world: drawn garments, attributes, relative captions, product texts with "
+        "known concepts, in the official FashionIQ, CIRR, FashionGen and FashionKLIP trees. The same seed and settings "
+        "give the same world. Run the same command again to continue after an interruption or to check a finished world.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
@@ -20,7 +20,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--garments", type=int, default=3000, help="number of products, 200 to 1,000,000")
     add("--seed", type=int, default=7, help="0 or larger")
     add("--image_size", type=int, default=128, help="side of the pictures in pixels, 32 to 1024")
-    add("--layouts", nargs="*", default=["fashioniq", "cirr"], metavar="NAME", help="official trees: fashioniq cirr")
+    add(
+        "--layouts",
+        nargs="*",
+        default=["fashioniq", "cirr"],
+        metavar="NAME",
+        help="official trees: fashioniq cirr fashiongen fashionklip",
+    )
     add(
         "--views",
         nargs="*",
@@ -33,6 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--group_pairs", type=int, default=9, help="CIRR queries per group of six")
     add("--figure_share", type=float, default=0.15, help="share of main pictures on a figure, 0 to 1")
     add("--picture_format", default="png", metavar="png|jpg", help="of the CIRR pictures")
+    add(
+        "--wording",
+        default="shop",
+        metavar="shop|exotic",
+        help="words of FashionGen's texts; exotic: garments that no shop's word list holds",
+    )
     add("--workers", type=int, default=None, help="drawing processes; default: every core. Does not change the world")
     add("--contact_sheet", metavar="FILE", help="draw a labelled picture of garments and triplets of the seed")
     add("--quiet", action="store_true", help="no progress bar")
@@ -62,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
             group_pairs=options.group_pairs,
             figure_share=options.figure_share,
             picture_format=options.picture_format,
+            wording=options.wording,
         )
     except ValueError as error:
         parser.error(str(error))

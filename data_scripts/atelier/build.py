@@ -25,15 +25,19 @@ import PIL
 from tqdm import tqdm
 
 from .designs import make_garment
+from .fashiongen_layout import FASHIONGEN_ROOT, PHOTO_VIEWS
+from .klip_layout import KLIP_ROOT
 from .layouts import (
     CIRR_ROOT,
     FASHIONIQ_ROOT,
     OWN_ROOT,
     WorldSettings,
     annotation_files,
+    derived_files,
     picture_folders,
     pictures,
     rows,
+    write_derived,
 )
 from .render import main_view, render
 
@@ -208,7 +212,7 @@ def _read_world_file(root: Path, settings: WorldSettings) -> dict | None:
     """
     path = root / OWN_ROOT / "world.json"
     if not path.is_file():
-        for name in (FASHIONIQ_ROOT, CIRR_ROOT):
+        for name in (FASHIONIQ_ROOT, CIRR_ROOT, FASHIONGEN_ROOT, KLIP_ROOT):
             if (root / name).is_dir() and any((root / name).iterdir()):
                 raise ValueError(
                     f"{root / name} exists but {path} does not: this is not an Atelier world; "
@@ -228,7 +232,11 @@ def _read_world_file(root: Path, settings: WorldSettings) -> dict | None:
             "choose another --output_dir"
         )
     wanted = settings.as_dict()
-    different = [f"{k}: {stored.get(k)!r} there, {wanted[k]!r} asked" for k in wanted if stored.get(k) != wanted[k]]
+    different = [
+        f"{k}: {stored.get(k)!r} there, {wanted.get(k)!r} asked"
+        for k in wanted | stored
+        if stored.get(k) != wanted.get(k)
+    ]
     if different:
         raise ValueError(
             f"{root} holds another world ({'; '.join(different)}); choose another --output_dir, "
@@ -273,6 +281,10 @@ def estimated_bytes(settings: WorldSettings) -> int:
     per_garment += (0.45 * pixels if "fashioniq" in settings.layouts else 0) + 2000
     if "cirr" in settings.layouts:
         per_garment += (1.2 if settings.picture_format == "png" else 0.45) * pixels
+    if "fashiongen" in settings.layouts:
+        per_garment += len(PHOTO_VIEWS) * 0.45 * pixels + 2000
+    if "fashionklip" in settings.layouts:
+        per_garment += (len(PHOTO_VIEWS) + 1) * 12 * pixels
     return int(settings.garments * per_garment)
 
 
@@ -282,7 +294,8 @@ def build_world(
     """Make a world, continue one that was interrupted, or check one that is finished.
 
     Args:
-        output_dir: receives ``fashionIQ_dataset/``, ``cirr_dataset/`` and ``atelier/``.
+        output_dir: receives ``fashionIQ_dataset/``, ``cirr_dataset/``, ``FashionGen/``, ``fashionklip/`` (as asked) and
+            ``atelier/``.
         settings: what the world contains. A folder that holds a world with other settings is refused.
         workers: drawing processes; None uses every core. The result does not depend on it.
         progress: whether to show a bar.
@@ -328,7 +341,11 @@ def build_world(
         if intact:
             record = {key: value for key, value in world.items() if key != "status"}
         else:
-            record["annotations"] = {path: _hash(root / path) for path in files}
+            try:
+                write_derived(root, settings)
+            except OSError as error:
+                raise _say_where(error, Path(error.filename or root)) from error
+            record["annotations"] = {path: _hash(root / path) for path in (*files, *derived_files(settings))}
             record["counts"] = counts
         record["pictures"] = total
         _write_world_file(root, record | {"status": "finished"})

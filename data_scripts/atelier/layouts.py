@@ -1,7 +1,8 @@
 """What a world writes for one design: its rows in the official annotation files and its pictures.
 
 Everything is a function of the settings and the design's number, so any process can write any part in any order.
-Sources of the layouts: the FashionIQ repository (captions, image_splits, images) and CIRR's annotation version rc2.
+Sources of the layouts: the FashionIQ repository (captions, image_splits, images), CIRR's annotation version rc2, and for
+FashionGen and FashionKLIP's files the modules of those names.
 """
 
 import json
@@ -20,11 +21,28 @@ from .designs import (
     lane_and_split,
     make_design,
 )
+from .fashiongen_layout import (
+    CONCEPTS_FILE,
+    FASHIONGEN_ROOT,
+    INFO_FILES,
+    LABELS_FILE,
+    MENTIONS_FILE,
+    PHOTO_TAKE,
+    PHOTO_VIEWS,
+    concept_truth,
+    labels,
+    photo_path,
+    product_rows,
+    read_mentions,
+)
 from .garment import Garment, differences
+from .klip_layout import klip_files, write_klip_files
 from .render import VIEWS
 from .titles import description, title
+from .wording import WORDINGS
 
-LAYOUTS = ("fashioniq", "cirr")
+LAYOUTS = ("fashioniq", "cirr", "fashiongen", "fashionklip")
+DEFAULT_LAYOUTS = ("fashioniq", "cirr")
 FASHIONIQ_CATEGORIES = ("dress", "shirt", "toptee")
 SPLITS = ("train", "val", "test")
 #: Atelier split -> (CIRR split, picture folder and name prefix).
@@ -45,7 +63,8 @@ class WorldSettings:
         train_pairs, val_pairs: FashionIQ triplets per design of 18 garments; test designs use `val_pairs`.
         group_pairs: CIRR queries per group of six.
         figure_share: share of the main pictures that show the garment on a figure.
-        picture_format: of the CIRR pictures, "png" as in the original or "jpg"; FashionIQ's are always JPEG.
+        picture_format: of the CIRR pictures, "png" as in the original or "jpg"; all others are JPEG.
+        wording: the words of FashionGen's texts, "shop" or "exotic" (see wording.py).
 
     Raises:
         ValueError: a value is out of range; the message names it and the range.
@@ -54,13 +73,14 @@ class WorldSettings:
     garments: int = 3000
     seed: int = 7
     image_size: int = 128
-    layouts: tuple[str, ...] = LAYOUTS
+    layouts: tuple[str, ...] = DEFAULT_LAYOUTS
     views: tuple[str, ...] = ()
     train_pairs: int = 30
     val_pairs: int = 16
     group_pairs: int = 9
     figure_share: float = 0.15
     picture_format: str = "png"
+    wording: str = "shop"
 
     def __post_init__(self) -> None:
         ranges = {
@@ -81,6 +101,10 @@ class WorldSettings:
             raise ValueError(f"layouts and views are both empty; choose layouts of {', '.join(LAYOUTS)}")
         if self.picture_format not in ("png", "jpg"):
             raise ValueError(f"picture_format is {self.picture_format!r}; choose png or jpg")
+        if "fashionklip" in self.layouts and "fashiongen" not in self.layouts:
+            raise ValueError("layout fashionklip is made of the FashionGen tree; choose fashiongen and fashionklip")
+        if self.wording not in WORDINGS:
+            raise ValueError(f"wording is {self.wording!r}; choose one of {', '.join(WORDINGS)}")
 
     @property
     def designs(self) -> int:
@@ -88,8 +112,11 @@ class WorldSettings:
         return -(-self.garments // DESIGN_SIZE)
 
     def as_dict(self) -> dict:
-        """JSON-able form, as stored in ``world.json``."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """JSON-able form, as stored in ``world.json``; without the wording where it is the usual one."""
+        stored = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.wording == "shop":  # as in worlds that were made before there was another
+            del stored["wording"]
+        return stored
 
 
 @dataclass(frozen=True)
@@ -116,7 +143,26 @@ def annotation_files(settings: WorldSettings) -> dict[str, str]:
             files[f"{CIRR_ROOT}/cirr/captions/cap.rc2.{split}.json"] = "list"
             files[f"{CIRR_ROOT}/cirr/image_splits/split.rc2.{split}.json"] = "object"
         files[f"{OWN_ROOT}/test_answers_cirr.json"] = "list"
+    if "fashiongen" in settings.layouts:
+        files |= dict.fromkeys(INFO_FILES.values(), "list") | {MENTIONS_FILE: "lines"}
     return files
+
+
+def derived_files(settings: WorldSettings) -> list[str]:
+    """Relative path of every file that is made of all designs together, after the others."""
+    files = [LABELS_FILE, CONCEPTS_FILE] if "fashiongen" in settings.layouts else []
+    return files + (klip_files(settings.image_size) if "fashionklip" in settings.layouts else [])
+
+
+def write_derived(root: Path, settings: WorldSettings) -> None:
+    """Write `derived_files`; the other files and the pictures are in their places."""
+    if "fashiongen" in settings.layouts:
+        truth = concept_truth(read_mentions(root))
+        concepts = [{"concept": c, "father": f, "texts": truth.texts[c]} for c, f in truth.fathers.items()]
+        (root / LABELS_FILE).write_text(json.dumps(labels(), indent=1) + "\n", encoding="utf-8")
+        (root / CONCEPTS_FILE).write_text("".join(json.dumps(row) + "\n" for row in concepts), encoding="utf-8")
+    if "fashionklip" in settings.layouts:
+        write_klip_files(root, settings.image_size)
 
 
 def picture_folders(settings: WorldSettings) -> list[str]:
@@ -126,6 +172,8 @@ def picture_folders(settings: WorldSettings) -> list[str]:
         folders.append(f"{FASHIONIQ_ROOT}/images")
     if "cirr" in settings.layouts:
         folders += [f"{CIRR_ROOT}/train/{k}" for k in range(100)] + [f"{CIRR_ROOT}/dev", f"{CIRR_ROOT}/test1"]
+    if "fashiongen" in settings.layouts:
+        folders += [f"{FASHIONGEN_ROOT}/{split}" for split in SPLITS]
     for view in settings.views:
         folders += [f"{OWN_ROOT}/views/{view}/{k:02d}" for k in range(100)]
     return folders
@@ -154,6 +202,9 @@ def pictures(settings: WorldSettings, number: int) -> Iterator[Picture]:
             yield Picture(Path(FASHIONIQ_ROOT, "images", f"{name}.jpg"), index, None, 0)
         if "cirr" in settings.layouts and index // GROUP_SIZE * GROUP_SIZE + GROUP_SIZE <= indices.stop:
             yield Picture(Path(CIRR_ROOT, _cirr_name(index, split, settings.picture_format)[1]), index, None, 1)
+        if "fashiongen" in settings.layouts:
+            for view in PHOTO_VIEWS:
+                yield Picture(photo_path(name, split, view), index, view, PHOTO_TAKE)
         for view in settings.views:
             yield Picture(Path(OWN_ROOT, "views", view, f"{index % 100:02d}", f"{name}.jpg"), index, view, 2)
 
@@ -208,6 +259,9 @@ def rows(settings: WorldSettings, number: int) -> dict[str, list[str]]:
     if "cirr" in settings.layouts:
         for start in range(0, len(design) - GROUP_SIZE + 1, GROUP_SIZE):
             _add_group(settings, design[start : start + GROUP_SIZE], add)
+    if "fashiongen" in settings.layouts:
+        for path, row in product_rows(settings.seed, design, settings.wording):
+            add(path, row)
     return added
 
 

@@ -89,7 +89,8 @@ pointed_toe pointed-toe round_toe square_toe roll_up roll-up zip_through full_co
 under_wired non_padded single_breasted double_breasted off_shoulder one_shoulder cold_shoulder cut_out cut-out
 fit_and_flare drop_waist"""
 
-ADJECTIVES = """horizontal vertical diagonal short heeled toed sleeved waisted legged necked ornate fancy slender long full half quarter medium
+ADJECTIVES = """horizontal vertical diagonal
+short heeled toed sleeved waisted legged necked ornate fancy slender long full half quarter medium
 small large big tiny wide narrow thick thin heavy lightweight light dark deep pale bright pastel neon soft smooth
 stretch stretchy warm cosy cozy cool breathable waterproof water-resistant windproof quilted padded insulated lined
 unlined hooded collared buttoned belted zipped ribbed textured distressed ripped washed faded vintage retro classic

@@ -75,8 +75,8 @@ def read_records(
     Args:
         data_dir: its folder. layout: one of LAYOUTS; None looks.
         text_columns: columns to mine; by default those of TEXT_COLUMNS that are there.
-        caption_columns: columns that make up the caption, joined by a space as the trainer does; by default the first
-            of CAPTION_COLUMNS.
+        caption_columns: columns that make up the caption, joined as the trainer does; by default the first of
+            CAPTION_COLUMNS, for FashionGen title and description.
         category_column: column with the catalogue's own categories.
         images: "required", or "absent" for texts alone.
 
@@ -110,13 +110,15 @@ def _read_catalogue(data_dir, split, text_columns, caption_columns, category_col
 
 
 def _read_fashiongen(data_dir, split, text_columns, caption_columns, category_column, images) -> Records:
-    from data_scripts.fashiongen import FashionGen
+    from data_scripts.fashiongen import FashionGen, caption_form
     from data_scripts.prepare import prepare
 
     options = {"images": images} if images == "absent" else {}
+    options["caption"] = caption_form(caption_columns)
     split = "validation" if split in ("val", "valid") else split
     rows = prepare(FashionGen, "pairs", data_dir, splits=(split,), **options)[split]
-    columns = _Columns(rows.column_names, text_columns, caption_columns, category_column, str(data_dir))
+    texts = text_columns or ("title", "description")
+    columns = _Columns(rows.column_names, texts, ("caption",), category_column, str(data_dir))
     product, image = (_first(rows.column_names, names) for names in (("product_id", "id"), ("image_id", "image_name")))
     ids = [str(one) for one in rows[image][:]]
     grouped: dict[tuple, tuple[dict, list[str]]] = {}

@@ -274,10 +274,11 @@ def _catalogue_pairs(arguments: PairArguments, split: str) -> CaptionPairs:
     if name is None:
         raise ValueError(f"{arguments.data_dir} has no split {' or '.join(names)}; it has {', '.join(splits)}")
     rows = splits[name]
-    unknown = [column for column in arguments.caption if column not in rows.column_names]
+    caption = arguments.caption or ["title"]
+    unknown = [column for column in caption if column not in rows.column_names]
     if unknown:
         raise ValueError(f"--caption {unknown[0]}: {arguments.data_dir} has the columns {', '.join(rows.column_names)}")
-    columns = [rows[column][:] for column in arguments.caption]
+    columns = [rows[column][:] for column in caption]
     texts = [" ".join(part for part in parts if part) for parts in zip(*columns, strict=True)]
     ids = rows["product_id"][:]
     sources = dict(zip(ids, encoded_images(rows, "image"), strict=True))
@@ -285,14 +286,11 @@ def _catalogue_pairs(arguments: PairArguments, split: str) -> CaptionPairs:
 
 
 def _fashiongen_pairs(arguments: PairArguments, split: str) -> CaptionPairs:
-    from data_scripts.fashiongen import FashionGen
+    from data_scripts.fashiongen import FashionGen, caption_form
     from data_scripts.prepare import prepare
     from train.engine.triplets import encoded_images
 
-    forms = {("title",): "title", ("description",): "description", ("title", "description"): "both"}
-    form = forms.get(tuple(arguments.caption))
-    if form is None:
-        raise ValueError(f"--caption {' '.join(arguments.caption)}: FashionGen has title, description, or both")
+    form = caption_form(arguments.caption)
     name = (arguments.train_split if split == "train" else arguments.validation_split) or split
     splits = prepare(FashionGen, "pairs", arguments.data_dir, caption=form, missing=arguments.missing_images)
     if name not in splits:

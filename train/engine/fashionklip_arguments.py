@@ -51,7 +51,10 @@ class PairArguments:
     validation_split: str | None = argument(
         None, "split for validation; default: valid or val (catalogue), validation (FashionGen), the val files"
     )
-    caption: list[str] = argument(["title"], "columns of a product whose texts, joined, are its caption")
+    caption: list[str] = argument(
+        [],
+        "columns of a product whose texts, joined, are its caption; default: title, for FashionGen title description",
+    )
     graph: str | None = argument(
         None, "folder of a concept graph (train/fashionklip_graph.py); default for fashionklip: the tree's own files"
     )

@@ -69,14 +69,11 @@ def load_image_text_set(
 
 
 def _by_product(data_dir: str | Path, split: str, missing: str, caption: list[str] | None) -> ImageTextSet:
-    from data_scripts.fashiongen import FashionGen
+    from data_scripts.fashiongen import FashionGen, caption_form
     from data_scripts.prepare import prepare
     from train.engine.triplets import encoded_images
 
-    form = {None: "both", ("title",): "title", ("description",): "description"}.get(
-        tuple(caption) if caption else None, "both"
-    )
-    splits = prepare(FashionGen, "pairs", data_dir, caption=form, missing=missing)
+    splits = prepare(FashionGen, "pairs", data_dir, caption=caption_form(caption), missing=missing)
     if split not in splits:
         raise ValueError(f"{data_dir} has no split {split!r}; it has {', '.join(splits)}")
     rows = splits[split]
@@ -104,7 +101,7 @@ def _by_caption(layout: str, data_dir: str | Path, split: str | None, missing: s
         PairArguments(
             data_dir=str(data_dir),
             dataset=layout,
-            caption=caption or ["title"],
+            caption=list(caption or []),
             validation_split=split,
             missing_images=missing,
         ),
