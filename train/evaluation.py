@@ -143,7 +143,12 @@ def rank_image_text(arguments: EvaluationArguments, name: str, accelerator: Any)
         path = Path(arguments.candidates)
         if not path.is_file():
             raise FileNotFoundError(f"--candidates {path}: no such file")
-        candidates = json.loads(path.read_text("utf-8"))
+        try:
+            candidates = json.loads(path.read_text("utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"--candidates {path}: not a JSON file ({error}); take an earlier run's candidates.json"
+            ) from error
     model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device)
     options = {"batch_size": arguments.batch_size, "precision": arguments.mixed_precision}
     if isinstance(data.images, dict):

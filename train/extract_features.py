@@ -29,7 +29,7 @@ class ExtractArguments:
     dataset: Literal["fashionklip", "catalogue", "fashiongen"] = argument("fashionklip", "layout of --data_dir")
     split: str | None = argument(None, "split; default: validation, val or valid")
     parts: list[str] = argument(["images", "texts"], "what to extract: images, texts")
-    caption: list[str] = argument(["title"], "catalogue: columns whose texts, joined, are a caption")
+    caption: list[str] = argument([], "catalogue: columns whose texts, joined, are a caption; default: title")
     image_data: list[str] = argument([], "fashionklip: other archives than the tree's validation archives")
     text_data: str | None = argument(None, "fashionklip: other captions than the tree's validation captions")
     write: list[str] = argument(["store"], "file formats: store (safetensors), jsonl (the original's), arrow")
@@ -68,6 +68,9 @@ class Source:
     text_name: str
 
 
+KINDS = {"images": "image", "texts": "text"}
+
+
 def main() -> None:
     (arguments,) = parse_arguments(ExtractArguments, description=__doc__)
     report = extract(arguments)
@@ -82,14 +85,14 @@ def extract(arguments: ExtractArguments) -> dict[str, Any] | None:
         On the main process the written files and counts; None on the others.
 
     Raises:
-        FileExistsError: a feature file is there already and --overwrite was not given.
+        FileExistsError: a feature file of another model or other data is there and --overwrite was not given.
         FileNotFoundError: model or data are missing.
         ValueError: unreadable data, a catalogue without the split.
     """
     from accelerate import Accelerator
 
+    from train.engine.concept_pictures import load_encoders
     from train.engine.run import check_processes
-    from train.retrieval.loading import load_model
 
     accelerator = Accelerator(cpu=arguments.cpu or None)
     check_processes(accelerator.num_processes)
@@ -100,55 +103,89 @@ def extract(arguments: ExtractArguments) -> dict[str, Any] | None:
         "images": folder / f"{source.image_name}.img_feat.safetensors",
         "texts": folder / f"{source.text_name}.txt_feat.safetensors",
     }
-    there = [p for part in arguments.parts for p in _outputs(arguments, files[part]) if p.exists()]
+    # Without a store among the results the one that is written on the way has a name of its own.
+    stores = files if "store" in arguments.write else {part: p.with_name("." + p.name) for part, p in files.items()}
+    model, processor = load_encoders(
+        arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device
+    )
+    keys = {part: _key(arguments, model, processor, source, part) for part in arguments.parts}
+    done = {part: not arguments.overwrite and _holds(stores[part], keys[part], source, part) for part in keys}
+    there = [p for part in keys if not done[part] for p in _outputs(arguments, files[part]) if p.exists()]
     if there and not arguments.overwrite:
         raise FileExistsError(f"{there[0]} is there already; pass --overwrite, or choose another --output_dir")
     accelerator.wait_for_everyone()  # everybody has looked before anybody writes
-    model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device)
     report: dict[str, Any] = {"output_dir": str(folder), "files": []}
-    for part in arguments.parts:
-        encode = encode_image_chunks if part == "images" else encode_text_chunks
-        ids = source.image_ids if part == "images" else source.text_ids
-        written = _write_part(arguments, accelerator, model, processor, source, encode, ids, files[part])
-        report[part] = len(ids)
-        report["files"] += [str(path) for path in written]
-    return report if accelerator.is_main_process else None
+    for part in keys:
+        if not done[part]:
+            _write_store(arguments, accelerator, model, processor, source, part, stores[part], keys[part])
+        if accelerator.is_main_process:
+            _write_copies(stores[part], _outputs(arguments, files[part]), part)
+        report[part] = len(_ids(source, part))
+        report["files"] += [str(path) for path in _outputs(arguments, files[part])]
+    if not accelerator.is_main_process:
+        return None
+    if stores is not files:  # only now: a part that is done need not be encoded again after a kill in the next
+        for part in keys:
+            stores[part].unlink()
+    return report
 
 
 def _outputs(arguments: ExtractArguments, store: Path) -> list[Path]:
     return [store.with_suffix({"store": ".safetensors"}.get(kind, f".{kind}")) for kind in arguments.write]
 
 
-def _write_part(arguments, accelerator, model, processor, source, encode, ids, store: Path) -> list[Path]:
+def _ids(source: Source, part: str) -> list[Any]:
+    return source.image_ids if part == "images" else source.text_ids
+
+
+def _key(arguments: ExtractArguments, model: Any, processor: Any, source: Source, part: str) -> list[Any]:
+    """Of everything that decides the features."""
     from train.engine.feature_bank import encoder_digest
-    from train.engine.feature_store import FeatureStore, FeatureWriter, write_arrow, write_jsonl
+
+    weights = encoder_digest(model, frozen_part=lambda name: "logit_scale" not in name)
+    content = content_digest(source, KINDS[part], processor)
+    return [model.config.projection_dim, weights, arguments.mixed_precision, content, arguments.dtype]
+
+
+def _holds(store: Path, key: list[Any], source: Source, part: str) -> bool:
+    """Whether the store is there and complete, from the same model and data: written before a kill in what follows."""
+    from train.engine.feature_store import FeatureStore, key_digest
+
+    try:
+        return FeatureStore(store).key == key_digest(key, KINDS[part], key[0], key[-1], _ids(source, part))
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _write_store(arguments, accelerator, model, processor, source, part: str, store: Path, key: list[Any]) -> None:
+    from train.engine.feature_store import FeatureWriter
     from train.engine.run import from_main
 
-    kind = "image" if encode is encode_image_chunks else "text"
-    key = [encoder_digest(model, frozen_part=lambda name: "logit_scale" not in name), arguments.mixed_precision]
-    key += [content_digest(source, kind, processor), arguments.dtype]
-    dim = model.config.projection_dim
+    encode = encode_image_chunks if part == "images" else encode_text_chunks
+    ids, count = _ids(source, part), arguments.rows_per_write
     writer = None
     if accelerator.is_main_process:
-        writer = FeatureWriter(store, kind, ids, dim, arguments.dtype, key)
+        writer = FeatureWriter(store, KINDS[part], ids, key[0], arguments.dtype, key)
     done = from_main(len(writer) if writer is not None else 0)
-    for start in range(done, len(ids), arguments.rows_per_write):
-        rows = range(start, min(start + arguments.rows_per_write, len(ids)))
-        features = encode(arguments, model, processor, source, rows)
+    # A kill may have cut a write short: its rows are encoded in the same batches again, to the same bits.
+    for start in range(done // count * count, len(ids), count):
+        features = encode(arguments, model, processor, source, range(start, min(start + count, len(ids))))
         if writer is not None:
-            writer.add(features)
-    if writer is None:
-        return []
-    writer.close()
+            writer.add(features[max(0, done - start) :])
+    if writer is not None:
+        writer.close()
+
+
+def _write_copies(store: Path, outputs: list[Path], part: str) -> None:
+    """The other formats, from the store."""
+    from train.engine.feature_store import FeatureStore, write_arrow, write_jsonl
+
     written = FeatureStore(store)
-    for path in _outputs(arguments, store):
+    for path in outputs:
         if path.suffix == ".jsonl":
-            write_jsonl(path, kind, written.ids, written.features.float())
+            write_jsonl(path, KINDS[part], written.ids, written.features.float())
         elif path.suffix == ".arrow":
             write_arrow(written, path)
-    if "store" not in arguments.write:
-        store.unlink()
-    return _outputs(arguments, store)
 
 
 def content_digest(source: Source, kind: str, processor: Any) -> str:
@@ -162,7 +199,7 @@ def content_digest(source: Source, kind: str, processor: Any) -> str:
         for text in source.texts:
             digest.update(text.encode() + b"\0")
         tokenizer = processor.tokenizer
-        digest.update(f"{len(tokenizer)} {tokenizer.model_max_length}".encode())
+        digest.update(json.dumps([sorted(tokenizer.get_vocab().items()), tokenizer.model_max_length]).encode())
         digest.update(str(getattr(processor, "official_truncation", "")).encode())
     elif isinstance(source.images, dict):
         digest.update(json.dumps(processor_settings(processor.image_processor), sort_keys=True, default=str).encode())
@@ -239,6 +276,10 @@ def _klip_source(arguments: ExtractArguments) -> Source:
             ids.append(query_id)
             texts.append(text)
     images = NpzImages(archives) if archives else {}
+    if archives and not len(images):
+        raise ValueError(f"{images!r}: no pictures to extract")
+    if "texts" in arguments.parts and not texts:
+        raise ValueError(f"{captions}: no captions to extract")
     return Source(
         images.ids if archives else [],
         images,
@@ -255,6 +296,10 @@ def _texts(path: Path) -> Iterator[tuple[int | str, str]]:
 
     seen = set()
     for number, row in read_lines(path, ("query_id", "query_text")):
+        if isinstance(row["query_id"], bool) or not isinstance(row["query_id"], int | str):
+            raise ValueError(
+                f"{path}, line {number}: expected a number or a string in query_id, got {row['query_id']!r}"
+            )
         if row["query_id"] in seen:
             raise ValueError(f"{path}, line {number}: query_id {row['query_id']!r} occurs twice; keep one line of it")
         if not isinstance(row["query_text"], str):

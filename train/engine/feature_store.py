@@ -208,9 +208,13 @@ def read_jsonl(path: str | os.PathLike, kind: str) -> tuple[list[Id], torch.Tens
     for number, row in _lines(Path(path), ID_FIELDS[kind]):
         feature = row["feature"]
         try:
-            array = np.asarray(feature, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: feature is not a list of numbers") from error
+            array = np.asarray(feature)
+        except ValueError:  # lists of different lengths inside
+            array = np.asarray(None)
+        if not isinstance(feature, list) or not feature or array.dtype.kind not in "fiu":
+            raise ValueError(f"{path}, line {number}: feature is not a list of numbers")
+        with np.errstate(over="ignore"):  # a number beyond float32 is the error below
+            array = array.astype(np.float32)
         width = width or array.size
         if array.ndim != 1 or array.size != width or not np.isfinite(array).all():
             raise ValueError(f"{path}, line {number}: expected {width} finite numbers in feature, as in the first line")

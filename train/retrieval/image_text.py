@@ -158,9 +158,10 @@ def evaluate_image_text(
         for control, values in expected_hits(protocol, data, direction, right, chosen).items():
             expected.setdefault(control, {})[direction] = values.mean(axis=0)
     groups = np.asarray(strata)
+    annotations = str(data.fingerprint.get("digest", ""))
     record = RankRecord(
         name,
-        str(data.fingerprint.get("digest", "")) + (_digest(candidates)[:16] if candidates else ""),
+        _digest([annotations, candidates]) if candidates else annotations,
         np.asarray(names),
         groups,
         np.concatenate(ranks),

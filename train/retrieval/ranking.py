@@ -143,7 +143,8 @@ def order_candidates(queries: Tensor, gallery: Tensor, candidates: Tensor, exclu
     absent[:, 1:] |= candidates[:, 1:] == candidates[:, :-1]
     chosen = gallery[candidates.clamp(min=0).to(gallery.device)].to(queries.device)  # (Q, m, D)
     with _exact_matmul(), torch.no_grad():
-        scores = torch.einsum("qd,qmd->qm", queries, chosen).cpu().masked_fill(absent, -math.inf)
+        # Row by row: a matrix product gives equal rows of a short list scores that differ in the last bit.
+        scores = (queries[:, None] * chosen).sum(dim=-1).cpu().masked_fill(absent, -math.inf)
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     return candidates.gather(1, order).masked_fill(scores == -math.inf, -1)
 
