@@ -132,6 +132,7 @@ def convert_clip4cir(
     """(CLIP4CirModel, CLIP4CirProcessor, facts for the report) from CLIP and Combiner files."""
     from modeling.clip4cir import CLIP4CirImageProcessor, CLIP4CirProcessor
     from modeling.clip4cir.convert_clip4cir import backbone_name, model_from_official, read_official, round_to_half
+    from train.engine.clip4cir import DEFAULT_TOKENIZER, fitting_tokenizer
 
     clip, combiner = read_official(arguments.checkpoint)
     if clip is None:
@@ -150,7 +151,7 @@ def convert_clip4cir(
     )
     processor = CLIP4CirProcessor(
         image_processor,
-        _fitting_tokenizer(arguments.tokenizer, model.config.text_config),
+        fitting_tokenizer(arguments.tokenizer or DEFAULT_TOKENIZER, model.config.text_config),
         official_raise_on_long_text=official.official_raise_on_long_text,
     )
     facts = {"model": type(model).__name__, "kind": model.config.combiner_type}
@@ -169,6 +170,7 @@ def convert_fashionklip(
         read_official,
         round_to_half,
     )
+    from train.engine.clip4cir import DEFAULT_TOKENIZER, fitting_tokenizer
 
     if len(arguments.checkpoint) != 1:
         raise ValueError(f"fashionklip is one file or folder; --checkpoint has {len(arguments.checkpoint)}")
@@ -202,7 +204,7 @@ def convert_fashionklip(
     )
     processor = FashionKLIPProcessor(
         image_processor,
-        _fitting_tokenizer(arguments.tokenizer or own_tokenizer, model.config.text_config),
+        fitting_tokenizer(arguments.tokenizer or own_tokenizer or DEFAULT_TOKENIZER, model.config.text_config),
         official_truncation=official.official_truncation,
         official_special_tokens=official.official_special_tokens,
     )
@@ -301,24 +303,6 @@ def _card(name: str, model: Any, facts: dict[str, Any], files: dict[str, str]) -
         notes=f"Converted with `train/convert.py` from:\n\n{_file_list(files)}",
     )
     return model_card(card, [])
-
-
-def _fitting_tokenizer(name: str | None, text_config: Any) -> Any:
-    """The tokenizer by folder or Hub id, limited to the model's longest text.
-
-    Raises:
-        ValueError: it has more entries than the weights, or its end isn't the largest id.
-    """
-    from train.engine.clip4cir import DEFAULT_TOKENIZER, load_tokenizer
-
-    tokenizer = load_tokenizer(name or DEFAULT_TOKENIZER)
-    if len(tokenizer) > text_config.vocab_size or tokenizer.eos_token_id != len(tokenizer) - 1:
-        raise ValueError(
-            f"--tokenizer {name or DEFAULT_TOKENIZER} has {len(tokenizer)} entries and end id "
-            f"{tokenizer.eos_token_id}; the weights have {text_config.vocab_size} entries, and the end must be the last"
-        )
-    tokenizer.model_max_length = min(tokenizer.model_max_length, text_config.max_position_embeddings)
-    return tokenizer
 
 
 def _folder_type(folder: Path) -> str | None:

@@ -238,11 +238,13 @@ def _save_merged(folder: Path, stage: Path, base_model: list[str]) -> None:
     from peft import PeftModel
     from transformers import AutoModel, AutoProcessor
 
+    from train.engine.weights import whole_model
+
     recorded = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     base = recorded or (base_model[0] if base_model else None)
     if not base:
         raise ValueError(f"{folder}/adapter_config.json names no base model; give it with --base_model")
-    model = AutoModel.from_pretrained(base, trust_remote_code=True)
+    model = whole_model(AutoModel, base, trust_remote_code=True)
     auto_map = model.config.auto_map
     model = PeftModel.from_pretrained(model, folder).merge_and_unload()
     model.config.auto_map = auto_map

@@ -6,8 +6,8 @@
 
 `--images` is a folder of pictures or a catalogue (see data_scripts/catalogue.py). Several queries come from a JSONL
 file, one {"reference", "text", "target"} per line; a catalogue's composed_<split>.jsonl, with "caption", will do.
-A picture alone finds what looks like it, a text alone what it describes. The last line on standard output is one JSON
-object.
+A picture alone finds what looks like it, a text alone what it describes; both together take a model that composes them,
+such as CLIP4Cir. The last line on standard output is one JSON object.
 `python train/search.py index --help` and `query --help` list the arguments.
 """
 
@@ -251,7 +251,8 @@ def query_features(query: Query, catalogue: Any, model: Any, processor: Any) -> 
     method = {"composed": "get_query_features", "image only": "get_image_features", "text only": "get_text_features"}
     method = method[query.kind]
     if not hasattr(model, method):
-        raise ValueError(f"a {type(model).__name__} cannot answer {query.kind} queries (it has no {method})")
+        remedy = "; give --reference or --text alone" if query.kind == "composed" else ""
+        raise ValueError(f"a {type(model).__name__} cannot answer {query.kind} queries (it has no {method}){remedy}")
     inputs: dict[str, Any] = {}
     if query.reference:
         inputs["images"] = [reference_image(query.reference, catalogue)]

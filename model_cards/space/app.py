@@ -1,4 +1,4 @@
-"""Gradio demo of composed search: a picture, a sentence about what should be different, and the pictures that fit best.
+"""Gradio demo of search: a picture, a sentence, or, where the model can compose them, both, and the pictures that fit best.
 
 Stands alone: a Space has `transformers` and this file, not the project. The model and the index (a folder written by
 `train/search.py index`, or a data set repository that holds one) are named by the environment variables LOOKBOOK_MODEL
@@ -29,6 +29,11 @@ class Demo:
     features: torch.Tensor  # (n, D), rows of length one
     folder: Path
     part_sizes: list[int]
+
+    @property
+    def composes(self) -> bool:
+        """Whether the model answers a picture together with a sentence about what should be different."""
+        return hasattr(self.model, "get_query_features")
 
     def picture(self, row: int) -> Image.Image | None:
         """The thumbnail of a row; None when the index was made without."""
@@ -85,11 +90,13 @@ def answer(
         (picture, label) with the best first; the label is id and score.
 
     Raises:
-        ValueError: neither a picture nor a text was given.
+        ValueError: neither a picture nor a text was given, or both to a model that cannot compose them.
     """
     text = (text or "").strip()
     if reference is None and not text:
-        raise ValueError("Give a picture, a sentence, or both.")
+        raise ValueError("Give a picture, a sentence, or both." if demo.composes else "Give a picture or a sentence.")
+    if reference is not None and text and not demo.composes:
+        raise ValueError("This model searches by a picture or by a sentence, not by both: clear one of them.")
     given: dict[str, Any] = {}
     if reference is not None:
         given["images"] = [reference]
@@ -128,12 +135,18 @@ def interface(demo: Demo) -> Any:
             raise gr.Error(str(error)) from error
         return [(picture or Image.new("RGB", (64, 64), "white"), label) for picture, label in found]
 
-    with gr.Blocks(title="Composed fashion search") as page:
-        gr.Markdown(f"# Composed fashion search\nA picture, and what should be different. {len(demo.ids):,} products.")
+    if demo.composes:
+        title, about = "Composed fashion search", "A picture, and what should be different."
+        labels, example = ("Reference (optional)", "What should be different"), "make it red, with shorter sleeves"
+    else:
+        title, about = "Fashion search", "What it should be, or a picture of something like it."
+        labels, example = ("A picture, or below a sentence", "What to find"), "navy cotton coat"
+    with gr.Blocks(title=title) as page:
+        gr.Markdown(f"# {title}\n{about} {len(demo.ids):,} products.")
         with gr.Row():
             with gr.Column(scale=1):
-                reference = gr.Image(type="pil", label="Reference (optional)")
-                text = gr.Textbox(label="What should be different", placeholder="make it red, with shorter sleeves")
+                reference = gr.Image(type="pil", label=labels[0])
+                text = gr.Textbox(label=labels[1], placeholder=example)
                 top_k = gr.Slider(4, 40, value=12, step=4, label="Answers")
                 button = gr.Button("Search", variant="primary")
             gallery = gr.Gallery(label="Answers", columns=4, object_fit="contain", scale=2)

@@ -37,7 +37,7 @@ class FashionKLIPProcessor(ProcessorMixin):
             says is special.
 
     Raises:
-        ValueError: the template doesn't hold `{}` exactly once.
+        ValueError: the template doesn't hold `{}` exactly once, or a tokenizer without words.
     """
 
     def __init__(
@@ -50,6 +50,12 @@ class FashionKLIPProcessor(ProcessorMixin):
     ) -> None:
         if not isinstance(prompt_template, str) or prompt_template.count("{}") != 1:
             raise ValueError(f"prompt_template needs one {{}}, the place of the phrase; got {prompt_template!r}.")
+        if tokenizer is not None and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+            # transformers makes such a tokenizer, in silence, where the files of one are not there.
+            raise ValueError(
+                "The tokenizer knows no words: tokenizer.json (or vocab.json and merges.txt) is missing in the folder that "
+                "it was loaded from. Save or fetch the processor again."
+            )
         self.prompt_template = prompt_template
         self.official_truncation = official_truncation
         self.official_special_tokens = official_special_tokens

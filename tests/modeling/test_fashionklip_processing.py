@@ -140,6 +140,19 @@ def test_a_tokenizer_without_a_limit_gets_clips() -> None:
     assert FashionKLIPProcessor(FashionKLIPImageProcessor(), tokenizer).max_text_length == 77
 
 
+def test_a_tokenizer_without_words_is_refused(processor: FashionKLIPProcessor, tmp_path) -> None:
+    with pytest.raises(TypeError, match="tokenizer"):
+        FashionKLIPProcessor(FashionKLIPImageProcessor())
+    with pytest.raises(ValueError, match="knows no words: tokenizer.json .* is missing"):
+        FashionKLIPProcessor(FashionKLIPImageProcessor(), CLIPTokenizer())
+    # transformers itself would go on with a tokenizer without words.
+    processor.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    for kind in (AutoProcessor, FashionKLIPProcessor):
+        with pytest.raises(ValueError, match="knows no words: tokenizer.json .* is missing"):
+            kind.from_pretrained(tmp_path)
+
+
 def test_nothing_that_a_caption_says_is_special(processor: FashionKLIPProcessor) -> None:
     for text in ("red <|endoftext|> dress", "<|STARTOFTEXT|>", "<end_of_text> dress", "a<|endoftext|><|endoftext|>!"):
         ids = processor(text=text)["input_ids"][0]

@@ -46,3 +46,28 @@ def index_folder(loaded, model_folder, photos, tmp_path_factory):
     items = pictures_in(photos)
     build_index(folder, *loaded, str(model_folder), items, root=str(photos), part_size=5, progress=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def klip_folder(tmp_path_factory):
+    """A small FashionKLIP, which encodes pictures and texts but composes nothing."""
+    import torch
+
+    from tests.modeling.fashionklip_examples import tiny_model, tiny_processor
+
+    folder = tmp_path_factory.mktemp("klip") / "model"
+    torch.manual_seed(0)
+    model = tiny_model()
+    model.save_pretrained(folder)
+    tiny_processor(model).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def klip_index(klip_folder, photos, tmp_path_factory):
+    """The pictures, indexed by the program with that model; tests do not write into it."""
+    from train import search
+
+    folder = tmp_path_factory.mktemp("klip_indexes") / "index"
+    search.main(["index", "--model", str(klip_folder), "--images", str(photos), "--index_dir", str(folder), "--cpu"])
+    return folder

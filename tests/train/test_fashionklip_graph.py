@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
 
 from data_scripts.concepts.graph import Caption, ConceptGraph, read_captions
 from data_scripts.concepts.records import read_records
@@ -228,6 +230,27 @@ def test_a_model_chooses_the_pictures(shop, models, tmp_path, capsys, kind) -> N
         assert [one.image_id for one in graph.prototypes[phrase]] == [ids[i] for i in chosen.indices[row].tolist()]
         cosines = [float(texts[row] @ images[i]) for i in chosen.indices[row].tolist()]
         assert [one.score for one in graph.prototypes[phrase]] == pytest.approx(cosines, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["fashionklip", "clip4cir", "clip"])
+def test_a_model_folder_that_is_not_whole_is_refused(models, tmp_path, kind) -> None:
+    def damaged(name):
+        return shutil.copytree(models / kind, tmp_path / name)
+
+    file = damaged("lost") / "model.safetensors"
+    weights = load_file(file)
+    lost = next(name for name in weights if name.endswith("fc1.weight"))
+    del weights[lost]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"lost: 1 tensors of the configuration are not among the weights.*{lost}"):
+        load_encoders(str(tmp_path / "lost"), None, False, "cpu")
+    file = damaged("cut") / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(ValueError, match="cut: the weights cannot be read"):
+        load_encoders(str(tmp_path / "cut"), None, False, "cpu")
+    (damaged("no words") / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="knows no words"):
+        load_encoders(str(tmp_path / "no words"), None, False, "cpu")
 
 
 def test_clip_and_the_model_made_of_it_choose_the_same_pictures(shop, models, tmp_path, capsys) -> None:

@@ -150,13 +150,19 @@ def freeze(model: Any, frozen: list[str]) -> None:
 
 
 def fitting_tokenizer(name: str, text_config: Any) -> Any:
-    """The tokenizer of that name, if its ids are those of the weights."""
+    """The tokenizer by folder or Hub id, limited to the longest text that the weights take.
+
+    Raises:
+        ValueError: it has more entries than the weights, or its end isn't the largest id.
+        OSError: there is none.
+    """
     tokenizer = load_tokenizer(name)
     if len(tokenizer) > text_config.vocab_size or tokenizer.eos_token_id != len(tokenizer) - 1:
         raise ValueError(
             f"the tokenizer {name} has {len(tokenizer)} entries and end id {tokenizer.eos_token_id}; the weights have "
             f"{text_config.vocab_size} entries, and the end must be the last: name another one with --tokenizer"
         )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, text_config.max_position_embeddings)
     return tokenizer
 
 
@@ -283,7 +289,7 @@ def from_scratch(arguments: Any, captions: list[str], config_class: type, model_
     if arguments.vision_weights:
         from transformers import AutoModel
 
-        tower = AutoModel.from_pretrained(arguments.vision_weights, dtype="float32")
+        tower = whole_model(AutoModel, arguments.vision_weights, dtype="float32")
         stored = {k: v for k, v in tower.config.to_dict().items() if k not in ("dtype", "architectures", "auto_map")}
         settings["vision_config"] = {**stored, **settings.get("vision_config", {})}
         model = model_class(config_class(**settings))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,23 +19,19 @@ def load_encoders(name: str, revision: str | None, trust_remote_code: bool, devi
     """Model with `get_image_features` and `get_text_features`, and its processor; a plain CLIP becomes a FashionKLIP.
 
     Raises:
-        FileNotFoundError: no such model. ValueError: a model that encodes no texts.
+        FileNotFoundError: no such model. ValueError: a model that encodes no texts, incomplete weights, or a tokenizer
+            without words.
     """
-    from transformers import AutoModel, AutoProcessor, CLIPModel, CLIPTokenizer, PreTrainedConfig
+    from transformers import CLIPModel, CLIPTokenizer, PreTrainedConfig
 
+    from train.engine.weights import whole_model
     from train.retrieval.loading import load_model
 
     try:
         settings, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
     except OSError:
         settings = {}  # load_model says what is wrong
-    kind = settings.get("model_type")
-    if kind == "fashionklip":
-        # Importing the package registers its classes, which then stand in for the code in the folder.
-        importlib.import_module("modeling.fashionklip")
-        model = AutoModel.from_pretrained(name, revision=revision).to(device).eval()
-        return model, AutoProcessor.from_pretrained(name, revision=revision)
-    if kind != "clip":
+    if settings.get("model_type") != "clip":
         model, processor = load_model(name, revision, trust_remote_code, device)
         if not hasattr(model, "get_text_features"):
             raise ValueError(
@@ -46,7 +41,7 @@ def load_encoders(name: str, revision: str | None, trust_remote_code: bool, devi
     from modeling.fashionklip import FashionKLIPImageProcessor, FashionKLIPProcessor
     from modeling.fashionklip.convert_fashionklip import from_clip
 
-    model = from_clip(CLIPModel.from_pretrained(name, revision=revision)).to(device).eval()
+    model = from_clip(whole_model(CLIPModel, name, revision=revision)).to(device).eval()
     tokenizer = CLIPTokenizer.from_pretrained(name, revision=revision)
     return model, FashionKLIPProcessor(FashionKLIPImageProcessor(size=model.config.image_size), tokenizer)
 

@@ -57,8 +57,7 @@ def starting_model(arguments: StartArguments, captions: list[str]) -> tuple[Any,
         model, tokenizer = from_scratch(arguments, captions, FashionKLIPConfig, FashionKLIPModel)
     else:
         model = _from_clip(arguments)
-        own = arguments.backbone if arguments.backbone not in HUB_BACKBONES else None
-        name = arguments.tokenizer or own or DEFAULT_TOKENIZER
+        name = arguments.tokenizer or _own_tokenizer(arguments) or DEFAULT_TOKENIZER
         tokenizer = fitting_tokenizer(name, model.config.text_config)
     image_processor = FashionKLIPImageProcessor(
         size=model.config.image_size, **transform, **normalisation_of(arguments.vision_weights)
@@ -88,6 +87,14 @@ def _from_clip(arguments: StartArguments) -> Any:
     if kind != "clip":
         raise ValueError(f"--backbone {name} is a {kind} model; expected a clip model")
     return from_clip(whole_model(CLIPModel, source))
+
+
+def _own_tokenizer(arguments: StartArguments) -> str | None:
+    """Where the tokenizer lies that came with the weights; None where none did."""
+    folder = arguments.clip_checkpoint
+    if folder:
+        return folder if (Path(folder) / "tokenizer_config.json").is_file() else None
+    return arguments.backbone if arguments.backbone not in HUB_BACKBONES else None
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:
