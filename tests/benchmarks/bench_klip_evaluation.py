@@ -2,7 +2,8 @@
 
 The baseline is the original's way as its specification describes it: for every query a Python list of (candidate, score)
 pairs of all candidates, sorted whole, the scores themselves from matrix products; beside it lie, as in the original, the
-lists of numbers that the candidates' features were parsed into. It runs on a sample of the queries and is scaled. A second row compares with the bound: one matrix product of that size and torch's own top-k. Reading files is apart.
+lists of numbers that the candidates' features were parsed into. It runs on a sample of the queries and is scaled. A
+second row compares with the bound: one matrix product of that size and torch's own top-k. Reading files is apart.
 """
 
 from __future__ import annotations
