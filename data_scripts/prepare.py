@@ -34,6 +34,8 @@ from data_scripts.fashiongen import FashionGen
 from data_scripts.fashioniq import FashionIQ
 from data_scripts.fashionklip_files import FashionKLIPFiles
 from data_scripts.images import check_images
+from data_scripts.polyvore import Polyvore
+from data_scripts.polyvore_outfits import PolyvoreOutfits
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ BUILDERS = {
     "catalogue": Catalogue,
     "fashiongen": FashionGen,
     "fashionklip": FashionKLIPFiles,
+    "polyvore": Polyvore,
+    "polyvore_outfits": PolyvoreOutfits,
 }
 
 
