@@ -24,12 +24,11 @@ from train.engine.arguments import argument, parse_arguments
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "train/recipes/fashionklip_train/myntra_mobilenet.yaml"
 PROTOCOL = "retrieval/same-title"
+# The original's loss is no arm: on these titles it is NaN in the second step (see the README).
 ARMS = {
     "captions": ["--concepts", "none"],
     "concepts, live images": ["--concept_target", "images", "--concept_weight", "0.1", "--concept_logit_scale", "10"],
     "concepts, prototypes": ["--concept_target", "prototypes"],
-    "concepts, original loss": ["--concept_target", "prototypes", "--concepts", "data", "--official_concept_loss"]
-    + ["--official_lambda"],
 }
 METRICS = [f"{d}_recall_at{k}" for d in ("text_to_image", "image_to_text") for k in (1, 5, 10)]
 # Test figures of the throw-away baseline that stands with the data.

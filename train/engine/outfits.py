@@ -128,12 +128,13 @@ def identities_of(outfits: Outfits) -> list[int]:
             for item, text, category in zip(outfits.ids, outfits.texts, outfits.categories, strict=True)
         ]
     else:
-        keys = [_digest(picture) for picture in outfits.pictures]
+        keys = [picture_digest(picture) for picture in outfits.pictures]
     numbers: dict[Any, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
-def _digest(picture: str | bytes | os.PathLike) -> bytes:
+def picture_digest(picture: str | bytes | os.PathLike) -> bytes:
+    """Equal for equal files."""
     content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
     return hashlib.sha256(content).digest()[:16]
 
@@ -179,7 +180,7 @@ def pooled_features(model: Any, processor: Any, outfits: Outfits, cache: Path, b
     digest = hashlib.sha256(encoder_digest(model.vision_model).encode())
     digest.update(settings_digest(processor_settings(processor.image_processor)))
     for place in first.values():
-        digest.update(_digest(outfits.pictures[place]))
+        digest.update(picture_digest(outfits.pictures[place]))
     file = cache / f"{outfits.split}-{digest.hexdigest()[:16]}.safetensors"
     if file.is_file():
         features = load_file(file)["features"]
