@@ -5,12 +5,16 @@
         --output_dir clip4cir-fashioniq
     python train/convert.py --system fashionklip --checkpoint epoch_latest.pt --output_dir fashionklip-fashiongen
     python train/convert.py --system fashionklip --checkpoint runs/klip/model --write clip --output_dir plain-clip
+    python train/convert.py --system bilstm --checkpoint final_model/model.ckpt-34865 \\
+        --vocabulary final_word_dict.txt --output_dir bilstm-polyvore
+    python train/convert.py --system bilstm --checkpoint test_features.pkl --write features --output_dir features
 
 clip4cir takes OpenAI's CLIP archives, fine-tuned CLIP files and Combiner files, one or several together. fashionklip
 takes one of: OpenAI's archive, a training checkpoint, a plain state dict, EasyNLP's model folder, a CLIPModel folder of
-transformers, and, for the way back (`--write clip`, `--write official`), a FashionKLIP folder. Sizes are read off the
-tensors. Nothing in the files is executed, and a tensor that is missing or unused is an error that names it.
-Needs memory for the weights twice; seconds on a CPU.
+transformers, and, for the way back (`--write clip`, `--write official`), a FashionKLIP folder. bilstm takes one TensorFlow
+checkpoint, of V1 (the released files) or V2 (its prefix, .index or folder), and a file of features (`--write features`);
+for the way back a Bi-LSTM folder. Sizes are read off the tensors. Nothing in the files is executed, and a tensor that is
+missing or unused is an error that names it. Needs memory for the weights twice; seconds on a CPU.
 """
 
 import hashlib
@@ -24,7 +28,7 @@ from typing import Any, Literal
 from train.engine.arguments import argument, parse_arguments
 
 # Another system adds its name here and a function of the same form below, in `CONVERTERS`.
-System = Literal["clip4cir", "fashionklip"]
+System = Literal["bilstm", "clip4cir", "fashionklip"]
 
 
 @dataclass
@@ -32,26 +36,46 @@ class ConvertArguments:
     """What to convert, and where to."""
 
     system: System = argument(help="the published system that the files belong to")
-    checkpoint: list[str] = argument(help="one or more official files; for fashionklip one file or folder")
+    checkpoint: list[str] = argument(help="one or more official files; for fashionklip and bilstm one file or folder")
     output_dir: str = argument(help="folder of the converted model; must be empty or new unless --overwrite")
     overwrite: bool = argument(False, "replace what is in --output_dir")
     tokenizer: str | None = argument(
         None, "folder or Hub id of the tokenizer; default: the folder's own, else openai/clip-vit-base-patch32"
     )
-    write: Literal["model", "clip", "official"] = argument(
+    write: Literal["model", "clip", "official", "features"] = argument(
         "model",
-        "model: a folder for AutoModel; fashionklip also clip: a plain CLIPModel folder of transformers, and official: "
-        "a training checkpoint that the original resumes and extracts features from",
+        "model: a folder for AutoModel; fashionklip also clip: a plain CLIPModel folder of transformers; fashionklip and "
+        "bilstm official: a checkpoint that the original goes on from; bilstm features: test_features.pkl as safetensors",
     )
     epoch: int = argument(
-        0, "--write official: number of finished epochs in the checkpoint, after which the original goes on", minimum=0
+        0,
+        "fashionklip, --write official: number of finished epochs in the checkpoint, after which the original goes on",
+        minimum=0,
+    )
+    step: int = argument(
+        0,
+        "bilstm, --write official: number of finished steps in the checkpoint, after which the original goes on",
+        minimum=0,
+    )
+    vocabulary: str | None = argument(
+        None, "bilstm: the original's final_word_dict.txt, one word a line; needed for models with a word table"
+    )
+    variant: Literal["auto", "bilstm-no-vse"] = argument(
+        "auto",
+        "bilstm: auto tells it by the variables, except for bilstm-no-vse (model_bi_no_emb.ckpt), which has those of a "
+        "whole bilstm",
     )
 
     def __post_init__(self) -> None:
-        if self.system == "clip4cir" and self.write != "model":
-            raise ValueError(f"--write {self.write} is for fashionklip; clip4cir is written as a model folder only")
-        if self.epoch and self.write != "official":
-            raise ValueError("--epoch is an entry of the checkpoint that --write official makes")
+        if self.write not in WRITERS[self.system]:
+            takers = [system for system, writers in WRITERS.items() if self.write in writers]
+            ways = ", ".join(WRITERS[self.system])
+            raise ValueError(f"--write {self.write} is for {' and '.join(takers)}; {self.system} is written as {ways}")
+        for name, system in (("epoch", "fashionklip"), ("step", "bilstm")):
+            if getattr(self, name) and (self.write != "official" or self.system != system):
+                raise ValueError(f"--{name} is an entry of the checkpoint that --write official makes of a {system}")
+        if self.system != "bilstm" and (self.vocabulary or self.variant != "auto"):
+            raise ValueError(f"--vocabulary and --variant are for bilstm, not for {self.system}")
 
 
 @dataclass
@@ -59,7 +83,9 @@ class ImageArguments:
     """How the processor prepares pictures."""
 
     transform: Literal["auto", "targetpad", "squarepad", "clip"] = argument(
-        "auto", "padding before the resize; auto: targetpad for clip4cir, clip (none) for fashionklip"
+        "auto",
+        "padding before the resize; auto: targetpad for clip4cir, clip (none) for fashionklip; bilstm stretches "
+        "pictures (auto) or pads them to a square with white (squarepad)",
     )
     target_ratio: float = argument(1.25, "ratio of the sides that targetpad pads to", minimum=1.0)
     official_image_modes: bool = argument(
@@ -114,12 +140,13 @@ def convert(arguments: ConvertArguments, images: ImageArguments, official: Offic
         raise FileExistsError(f"--output_dir {target} is not empty; choose another one, or --overwrite to replace it")
     model, processor, facts = CONVERTERS[arguments.system](arguments, images, official)
 
-    files = _digests(arguments.checkpoint)
+    # The parts of a checkpoint that is no single file.
+    files = _digests(facts.pop("parts", arguments.checkpoint))
     beside = target.with_name(target.name + ".tmp")
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
-        facts |= WRITERS[arguments.write](beside, arguments, model, processor, facts, files)
+        facts |= WRITERS[arguments.system][arguments.write](beside, arguments, model, processor, facts, files)
         swap(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -211,7 +238,106 @@ def convert_fashionklip(
     return model, processor, facts
 
 
-CONVERTERS = {"clip4cir": convert_clip4cir, "fashionklip": convert_fashionklip}
+def convert_bilstm(
+    arguments: ConvertArguments, images: ImageArguments, official: OfficialArguments
+) -> tuple[Any, Any, dict[str, Any]]:
+    """(BiLSTMModel, its processor, facts for the report), or (features, None, facts) for `--write features`."""
+    from modeling.bilstm import BiLSTMModel, BiLSTMProcessor
+    from modeling.bilstm.convert_bilstm import model_from_official
+    from modeling.bilstm.feature_files import read_features
+    from modeling.bilstm.names import STEP, canonical_names
+    from modeling.bilstm.tensorflow_files import checkpoint_files, read_checkpoint
+
+    if len(arguments.checkpoint) != 1:
+        raise ValueError(f"bilstm is one file or folder; --checkpoint has {len(arguments.checkpoint)}")
+    source = Path(arguments.checkpoint[0])
+    if arguments.write == "features":
+        features = read_features(source)
+        sizes = {kind: len(vector) for kind, vector in next(iter(features.values())).items()}
+        return features, None, {"items": len(features), "sizes": sizes}
+    if source.suffix in (".pkl", ".pickle"):
+        raise ValueError(f"{source} is a file of features, not of a model; --write features converts it")
+    facts: dict[str, Any] = {"kind": "", "layout": _folder_type(source)}
+    if facts["layout"] == BiLSTMModel.config_class.model_type:
+        if arguments.write == "model":
+            raise ValueError(f"{source} is a Bi-LSTM folder already; --write official converts it")
+        if arguments.vocabulary or arguments.variant != "auto":
+            raise ValueError(f"{source} is a Bi-LSTM folder and has its words and its variant; leave the options out")
+        model = _load_whole(BiLSTMModel, source)
+        if not model.config.has_inception:
+            network = getattr(model.config.vision_config, "model_type", "none")
+            raise ValueError(
+                f"{source}: its image network is {network!r}, and the original restores a model with Inception v3 only"
+            )
+        processor = BiLSTMProcessor.from_pretrained(source) if (source / "processor_config.json").is_file() else None
+    else:
+        parts = [str(path) for path in checkpoint_files(source)]
+        variables = read_checkpoint(source)
+        names = canonical_names(variables)
+        if names.model == "inception":
+            raise ValueError(
+                f"{source} holds the image network alone; train an outfit model from it with train/bilstm_train.py "
+                f"--vision_weights {source}"
+            )
+        options = {} if arguments.variant == "auto" else {"variant": arguments.variant}
+        if options and names.model != "bilstm":
+            raise ValueError(f"{source} is a {names.model} model, not {arguments.variant}; leave --variant out")
+        originals = {name: variables[in_file] for name, in_file in names.variables.items()}
+        model = model_from_official(originals, **options)
+        renamed = {in_file: name for name, in_file in names.variables.items() if in_file != name}
+        facts |= {
+            "layout": "V1" if len(parts) == 1 else "V2",
+            "step": int(originals[STEP]) if STEP in originals else None,
+            "renamed": len(renamed),
+            "ignored": names.left_out,
+            "parts": parts,
+        }
+        processor = _outfit_processor(arguments, images, model, source)
+    facts |= {"model": type(model).__name__, "kind": model.config.variant, "cell": model.config.cell}
+    multiplier = model.config.vision_config.depth_multiplier
+    return model, processor, facts | _sizes(model, f"Inception v3, {multiplier:g} of its width")
+
+
+def _outfit_processor(arguments: ConvertArguments, images: ImageArguments, model: Any, source: Path) -> Any:
+    """The processor of converted weights, with the original's words.
+
+    Raises:
+        ValueError: no vocabulary for a model that has a word table, or one of another size.
+    """
+    from data_scripts.polyvore import read_vocabulary
+    from modeling.bilstm import BiLSTMImageProcessor, BiLSTMProcessor
+
+    if images.transform not in ("auto", "squarepad"):
+        raise ValueError(f"--transform {images.transform} is not for bilstm; auto stretches, squarepad pads with white")
+    if not model.config.has_text:
+        if arguments.vocabulary:
+            raise ValueError(
+                f"{source} is a {model.config.variant} model, without a word table; leave --vocabulary out"
+            )
+        words = []
+    elif arguments.vocabulary:
+        words = list(read_vocabulary(arguments.vocabulary))
+        if len(words) != model.config.vocab_size - 1:
+            raise ValueError(
+                f"--vocabulary {arguments.vocabulary} has {len(words)} words, and the word table of {source} has rows for "
+                f"{model.config.vocab_size - 1} and for padding; give the list that the model was trained with"
+            )
+    elif arguments.write == "model":
+        raise ValueError(
+            f"{source} has a word table of {model.config.vocab_size} rows, whose words are not in it: give the original's "
+            f"list of {model.config.vocab_size - 1} words with --vocabulary final_word_dict.txt"
+        )
+    else:
+        return None
+    image_processor = BiLSTMImageProcessor(
+        size=model.config.image_size,
+        pad=images.transform == "squarepad",
+        official_image_modes=images.official_image_modes,
+    )
+    return BiLSTMProcessor(image_processor, words)
+
+
+CONVERTERS = {"bilstm": convert_bilstm, "clip4cir": convert_clip4cir, "fashionklip": convert_fashionklip}
 
 
 def write_model(
@@ -269,7 +395,45 @@ def write_official(
     return {"written": path.name}
 
 
-WRITERS = {"model": write_model, "clip": write_clip, "official": write_official}
+def write_tensorflow(
+    folder: Path, arguments: ConvertArguments, model: Any, processor: Any, facts: dict[str, Any], files: dict[str, str]
+) -> dict[str, Any]:
+    """A V1 checkpoint that the original restores, the note by which TensorFlow finds it, and the list of its words."""
+    import numpy as np
+
+    from modeling.bilstm.convert_bilstm import to_official_variables
+    from modeling.bilstm.names import STEP
+    from modeling.bilstm.tensorflow_files import write_v1_checkpoint
+
+    step = arguments.step or facts.get("step") or 0
+    name = f"model.ckpt-{step}"
+    variables = to_official_variables(model)
+    write_v1_checkpoint(folder / name, variables | {STEP: np.int32(step)})
+    (folder / "checkpoint").write_text(
+        f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n', encoding="utf-8"
+    )
+    if processor is not None and processor.vocabulary:
+        (folder / "final_word_dict.txt").write_text("\n".join(processor.vocabulary), encoding="utf-8")
+    return {"written": name, "variables": len(variables) + 1}
+
+
+def write_feature_file(
+    folder: Path, arguments: ConvertArguments, model: Any, processor: Any, facts: dict[str, Any], files: dict[str, str]
+) -> dict[str, Any]:
+    """Features as safetensors, under the name of the file they come from."""
+    from modeling.bilstm.feature_files import write_features
+
+    path = folder / f"{Path(arguments.checkpoint[0]).stem}.safetensors"
+    write_features(path, model)
+    return {"written": path.name}
+
+
+# System -> what `--write` can make of its files.
+WRITERS = {
+    "bilstm": {"model": write_model, "official": write_tensorflow, "features": write_feature_file},
+    "clip4cir": {"model": write_model},
+    "fashionklip": {"model": write_model, "clip": write_clip, "official": write_official},
+}
 
 CLIP_CARD = """---
 library_name: transformers
@@ -290,8 +454,10 @@ def _card(name: str, model: Any, facts: dict[str, Any], files: dict[str, str]) -
     """A card without figures: nothing was measured yet. `train/publish.py` writes the full one from results."""
     from train.engine.cards import CardFacts, model_card
 
-    size, dim = model.config.image_size, model.config.projection_dim
-    methods = [f"get_{kind}_features" for kind in ("image", "text", "query")]
+    size = model.config.image_size
+    dim = getattr(model.config, "projection_dim", None) or model.config.embedding_dim
+    kinds = [*model.input_modalities, "query"]
+    methods = [f"get_{kind}_features" for kind in kinds]
     card = CardFacts(
         repo_id=name,
         model_type=model.config.model_type,

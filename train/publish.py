@@ -300,6 +300,10 @@ processor = AutoProcessor.from_pretrained(source, trust_remote_code=True)
 
 picture = Image.linear_gradient("L").resize((120, 160)).convert("RGB")
 inputs = processor(images=[picture], text=["is red with shorter sleeves"], return_tensors="pt")
+# What the model doesn't read is not given to it.
+reads = model.input_modalities
+names = ("pixel_values",) * ("image" in reads) + ("input_ids", "attention_mask") * ("text" in reads)
+inputs = {k: v for k, v in inputs.items() if k in names}
 text = {k: v for k, v in inputs.items() if k in ("input_ids", "attention_mask")}
 image = {k: v for k, v in inputs.items() if k == "pixel_values"}
 calls = {"get_image_features": image, "get_text_features": text, "get_query_features": image | text}
@@ -317,7 +321,7 @@ if not features:
 print(json.dumps({
     "class_name": type(model).__name__,
     "model_type": model.config.model_type,
-    "kind": getattr(model.config, "combiner_type", ""),
+    "kind": getattr(model.config, "combiner_type", None) or getattr(model.config, "variant", ""),
     "parameters": sum(p.numel() for p in model.parameters()),
     "features": features,
     "inputs": {name: list(value.shape) for name, value in inputs.items()},

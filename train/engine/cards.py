@@ -21,10 +21,20 @@ import yaml
 CARD_FOLDER = Path(__file__).resolve().parents[2] / "model_cards"
 MARKER = "<!-- written by train/publish.py from the files of the run; a hand-made change is lost at the next push -->"
 ADAPTER_NOTE = "This repository holds a PEFT adapter (install `peft` too); `AutoModel` fetches the base model with it."
-TASKS = {"clip4cir": "composed image retrieval", "fashionklip": "image-text retrieval"}
+TASKS = {
+    "bilstm": "outfit compatibility",
+    "clip4cir": "composed image retrieval",
+    "fashionklip": "image-text retrieval",
+}
 SECTIONS = ("About", "Usage", "Limits", "Citation")
 # The part of a protocol's name before the slash, as a person writes it.
-LAYOUTS = {"fashioniq": "FashionIQ", "cirr": "CIRR", "fashiongen": "FashionGen"}
+LAYOUTS = {
+    "fashioniq": "FashionIQ",
+    "cirr": "CIRR",
+    "fashiongen": "FashionGen",
+    "polyvore": "Polyvore",
+    "polyvore-outfits": "Polyvore Outfits",
+}
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def pooled_features(model: Any, processor: Any, outfits: Outfits, cache: Path, b
     first: dict[int, int] = {}
     for place, identity in enumerate(outfits.identities):
         first.setdefault(identity, place)
-    digest = hashlib.sha256(encoder_digest(model.vision_model).encode())
+    digest = hashlib.sha256(encoder_digest(model, frozen_part=lambda name: name.startswith("vision_")).encode())
     digest.update(settings_digest(processor_settings(processor.image_processor)))
     for place in first.values():
         digest.update(picture_digest(outfits.pictures[place]))

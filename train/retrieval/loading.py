@@ -9,7 +9,7 @@ from typing import Any
 
 # Model types of this repository: importing the package registers its classes with transformers' auto classes, which
 # then take them and never the code in a stranger's folder.
-SYSTEMS = {"clip4cir": "modeling.clip4cir", "fashionklip": "modeling.fashionklip"}
+SYSTEMS = {"bilstm": "modeling.bilstm", "clip4cir": "modeling.clip4cir", "fashionklip": "modeling.fashionklip"}
 
 
 def load_model(
