@@ -37,7 +37,7 @@ def check_trajectory(case: GoldenCase) -> None:
         }
         for name, value in values.items():
             if value is not None:
-                seen.setdefault(name, []).append(float(value))
+                seen.setdefault(name, []).append(float(torch.as_tensor(value).detach()))
         clip_by(model.parameters(), norm, settings["clip_gradients"])
         for group in optimizer.param_groups:
             group["lr"] = values["learning_rate"]
