@@ -141,3 +141,41 @@ def test_fashiongen_module_and_protocol_agree(load):
 def test_fashiongen_refuses_what_is_no_rank_or_direction(load, ranks, directions, message):
     with pytest.raises(ValueError, match=message):
         load("fashiongen").compute(ranks=ranks, directions=directions)
+
+
+def test_fill_in_blank_shares_ties(load):
+    figures = load("fill_in_blank").compute(ranks=[0, 2, 0, 0], ties=[1, 1, 2, 4])
+    assert figures == {"fill_in_blank_accuracy": pytest.approx(100 * (1 + 0 + 1 / 2 + 1 / 4) / 4)}
+
+
+@pytest.mark.parametrize(
+    "ranks, ties, message", [([-1], [1], "never negative"), ([0], [0], "1 or more"), ([], [], "no ranks")]
+)
+def test_fill_in_blank_refuses_what_is_no_rank(load, ranks, ties, message):
+    with pytest.raises(ValueError, match=message):
+        load("fill_in_blank").compute(ranks=ranks, ties=ties)
+
+
+def test_outfit_compatibility_counts_pairs(load):
+    # Pairs (3, 2), (3, 1) won, (2, 2) half, (2, 1) won.
+    assert load("outfit_compatibility").compute(scores=[3, 2, 2, 1], labels=[1, 1, 0, 0]) == {
+        "compatibility_auc": 0.875
+    }
+
+
+def test_outfit_compatibility_agrees_with_the_protocol(load):
+    from train.retrieval.outfit_scores import area_under_curve
+
+    rng = np.random.default_rng(0)
+    scores, labels = rng.integers(0, 9, 200).astype(float), rng.integers(0, 2, 200)
+    figures = load("outfit_compatibility").compute(scores=scores.tolist(), labels=labels.tolist())
+    assert figures["compatibility_auc"] == pytest.approx(area_under_curve(scores, labels))
+
+
+@pytest.mark.parametrize(
+    "scores, labels, message",
+    [([1.0, 2], [1, 1], "both labels"), ([1.0, 2], [1, 2], "labels are 1 and 0"), ([np.nan, 2], [1, 0], "finite")],
+)
+def test_outfit_compatibility_refuses_other_input(load, scores, labels, message):
+    with pytest.raises(ValueError, match=message):
+        load("outfit_compatibility").compute(scores=scores, labels=labels)
