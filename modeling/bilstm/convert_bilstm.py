@@ -178,11 +178,13 @@ def to_official_variables(model: BiLSTMModel) -> dict[str, np.ndarray]:
     """The inverse of `to_model_keys`, without the step counter.
 
     Raises:
-        ValueError: an image network that the original doesn't have.
+        ValueError: an image network, or items read from their texts, which the original doesn't have.
     """
     config, state = model.config, {name: value.detach().float().cpu() for name, value in model.state_dict().items()}
     if config.vision_config is not None and not config.has_inception:
         raise ValueError(f"the original has no image network of type {config.vision_config.model_type}")
+    if config.item_inputs != "image":
+        raise ValueError(f'the original reads items from their pictures alone; item_inputs is "{config.item_inputs}"')
     found: dict[str, torch.Tensor] = {}
     for name, ours in {"image_embedding": "image_embedding", "rnn_image_embedding": "item_embedding"}.items():
         if f"{ours}.weight" in state:

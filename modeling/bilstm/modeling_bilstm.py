@@ -18,6 +18,7 @@ from .losses_bilstm import sequence_loss, siamese_loss, unit, vse_loss
 from .recurrent_bilstm import RecurrentCell, State, reversed_within
 
 DIRECTIONS = ("forward", "backward")
+ROWS = 512  # predictions that are compared with the bank at a time
 
 
 @dataclass
@@ -55,7 +56,7 @@ class BiLSTMModel(PreTrainedModel):
     base_model_prefix = "model"
     main_input_name = "pixel_values"
     input_modalities = ("image", "text")
-    supports_gradient_checkpointing = False
+    supports_gradient_checkpointing = True
     _supports_sdpa = True
     # Those of a transformers backbone are added by transformers.
     _no_split_modules = []
@@ -73,6 +74,8 @@ class BiLSTMModel(PreTrainedModel):
             if config.vision_feature_dim is None:
                 config.vision_feature_dim = _feature_dim(config)
         features, size, hidden = config.vision_feature_dim, config.embedding_dim, config.hidden_size
+        has = {"image": config.has_images and config.vision_config is not None, "text": config.has_text}
+        self.input_modalities = tuple(name for name in self.input_modalities if has[name])
         if config.has_images:
             self.image_embedding = nn.Linear(features, size, bias=False)
         if config.has_text:
@@ -89,30 +92,35 @@ class BiLSTMModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Uniform within `initializer_range`, biases 0, as the original; convolutions as He et al. have them."""
-        own = isinstance(module, BiLSTMModel)
-        if isinstance(module, nn.Conv2d) and self.config.has_inception:
+        """Uniform within `initializer_range`, biases 0, as the original; convolutions as He et al. have them.
+
+        Every rule is one of the module that owns the tensors: transformers doesn't call this for modules without tensors
+        of their own, as the model itself is. A transformers backbone has its own rules.
+        """
+        spread = self.config.initializer_range
+        if isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
         elif isinstance(module, ShiftedBatchNorm):
             init.zeros_(module.bias)
             init.zeros_(module.running_mean)
             init.ones_(module.running_var)
-        elif not own:
+        elif isinstance(module, nn.Linear | nn.Embedding):
+            init.uniform_(module.weight, -spread, spread)
+            if getattr(module, "bias", None) is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, RecurrentCell):
+            init.uniform_(module.weight_ih, -spread, spread)
+            init.uniform_(module.weight_hh, -spread, spread)
+            bias = torch.zeros_like(module.bias)
+            if module.kind == "gru":
+                bias[: 2 * module.hidden] = 1
+            init.copy_(module.bias, bias)
+        else:
             super()._init_weights(module)
-        if not own:
-            return
-        spread = module.config.initializer_range
-        for name, parameter in module.named_parameters():
-            if name.startswith("vision_model."):
-                continue
-            if name.endswith("bias"):
-                init.zeros_(parameter)
-                if module.config.cell == "gru" and name.endswith("cell.bias"):
-                    init.ones_(parameter[: 2 * module.config.hidden_size])
-            else:
-                init.uniform_(parameter, -spread, spread)
 
     def get_input_embeddings(self) -> nn.Module:
+        if not self.config.has_text:
+            raise NotImplementedError(f"The variant {self.config.variant!r} has no word table.")
         return self.word_embedding
 
     def train(self, mode: bool = True) -> "BiLSTMModel":
@@ -148,7 +156,12 @@ class BiLSTMModel(PreTrainedModel):
 
         Returns:
             (batch, E) raw features: normalise them before comparing. Those of "bilstm-no-vse" were never trained.
+
+        Raises:
+            ValueError: the model reads texts alone, or neither or both of pictures and features are given.
         """
+        if not self.config.has_images:
+            raise ValueError('item_inputs is "text": the model reads no pictures. Take get_item_features.')
         return self.image_embedding(self._pooled_or_given(pixel_values, image_features))
 
     def get_item_features(
@@ -247,7 +260,7 @@ class BiLSTMModel(PreTrainedModel):
 
     @torch.no_grad()
     def score_outfits(
-        self, items: torch.Tensor, lengths: torch.Tensor, bank: torch.Tensor, block: int = 4096
+        self, items: torch.Tensor, lengths: torch.Tensor, bank: torch.Tensor, block: int = 2048
     ) -> dict[str, torch.Tensor]:
         """Compatibility of outfits: mean log-probability of each next item, and of the end, among all of a bank.
 
@@ -255,7 +268,7 @@ class BiLSTMModel(PreTrainedModel):
             items: (outfits, N, E) item features in the outfits' order, padded with anything.
             lengths: (outfits,) numbers of items, 1 or more.
             bank: (T, E) item features that the probabilities are taken over; the end is added to them.
-            block: bank rows at a time; bounds the memory to (outfits * N, block).
+            block: bank rows at a time; bounds the memory to (512, block).
 
         Returns:
             "forward" and "backward": (outfits,) scores; higher is more compatible. The outfit's score is their sum.
@@ -270,10 +283,7 @@ class BiLSTMModel(PreTrainedModel):
             is_next = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], 1)
             right = (predictions * following * is_next[..., None]).sum(-1)
             rows = predictions[mask].float()
-            # The logarithm of the sum, over blocks of the bank; the end's inner product is 0.
-            total = rows.new_zeros(len(rows))
-            for part in bank.split(block):
-                total = torch.logaddexp(total, (rows @ part.float().T).logsumexp(1))
+            total = torch.cat([_log_sum(part, bank, block) for part in rows.split(ROWS)]) if len(rows) else rows[:, 0]
             losses = torch.zeros(mask.shape, dtype=torch.float32, device=items.device)
             losses[mask] = right[mask].float() - total
             scores[direction] = losses.sum(1) / lengths.to(items.device)
@@ -446,6 +456,17 @@ class BiLSTMModel(PreTrainedModel):
                     parts.append(factor * loss)
         if parts:
             output.loss = sum(parts)
+
+
+def _log_sum(rows: torch.Tensor, bank: torch.Tensor, block: int) -> torch.Tensor:
+    """(n, E) -> (n,) logarithm of the sum of exponentials of all inner products with a bank, and of the end's, 0."""
+    total = rows.new_zeros(len(rows))
+    for part in bank.split(block):
+        scores = rows @ part.float().T
+        largest = scores.amax(1, keepdim=True)
+        # In place: blocks of this size stay in the cache, copies of them would not.
+        total = torch.logaddexp(total, scores.sub_(largest).exp_().sum(1).log_() + largest[:, 0])
+    return total
 
 
 def _pooled(outputs: ModelOutput) -> torch.Tensor:

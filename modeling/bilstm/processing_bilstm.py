@@ -1,20 +1,28 @@
 """Pictures and names of items together: what a user calls before [`BiLSTMModel`]."""
 
+import re
+
 import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
+
+from .image_processing_bilstm import BiLSTMImageProcessor
+
+# As the original splits the bytes of a text: a no-break space, say, may be a part of a word.
+WORD = r"[^ \t\n\r\f\v]+"
 
 
 class BiLSTMProcessor(ProcessorMixin):
     """Image processor and word list of a model.
 
-    A text is split at white space, and its words are looked up as they stand: the original neither lower-cases nor strips
-    punctuation, since its names were made of the list's words. Word k of the list (from 1) has the number k; 0 is padding.
+    A text is split at white space, and its words are looked up as they stand: the original doesn't strip punctuation,
+    since its names were made of the list's words. Word k of the list (from 1) has the number k; 0 is padding.
 
     Args:
-        image_processor: a [`BiLSTMImageProcessor`]; None for a model of precomputed features.
+        image_processor: a [`BiLSTMImageProcessor`]; None, for a model that is given no pictures, takes one as it comes,
+            since processors of transformers have all their parts.
         vocabulary: the words in the order of their numbers.
-        lowercase: texts are lower-cased first.
+        lowercase: a word that the list lacks is looked up in lower case too. The original doesn't.
         unknown: "drop" leaves words out that the list lacks, "error" refuses them. Deviation: the original gives them a
             number outside its table and stops.
 
@@ -37,10 +45,10 @@ class BiLSTMProcessor(ProcessorMixin):
         self._numbers = {word: number for number, word in enumerate(self.vocabulary, 1)}
         if len(self._numbers) < len(self.vocabulary):
             raise ValueError("The vocabulary holds a word twice; each word has one number.")
-        odd = [word for word in self.vocabulary if len(word.split()) != 1]
+        odd = [word for word in self.vocabulary if not re.fullmatch(WORD, word)]
         if odd:
             raise ValueError(f"The vocabulary holds {odd[0]!r}, which is not one word.")
-        super().__init__(image_processor)
+        super().__init__(BiLSTMImageProcessor() if image_processor is None else image_processor)
 
     def __call__(
         self,
@@ -86,16 +94,21 @@ class BiLSTMProcessor(ProcessorMixin):
             raise ValueError(
                 f"{text!r} holds {lost[0]!r}, which is not in the vocabulary of {len(self.vocabulary)} words."
             )
-        return [self._numbers[word] for word in self._words(text) if word in self._numbers]
+        return [number for word in self._words(text) if (number := self._number(word))]
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a text that the list lacks, in their order."""
-        return [word for word in self._words(text) if word not in self._numbers]
+        return [word for word in self._words(text) if not self._number(word)]
 
     def _words(self, text: str) -> list[str]:
         if not isinstance(text, str):
             raise ValueError(f"text must be a string or a list of strings; got {type(text).__name__} in it.")
-        return (text.lower() if self.lowercase else text).split()
+        # A word that the list lacks may be two with another alphabet's space between them.
+        return [part for word in re.findall(WORD, text) for part in ([word] if self._number(word) else word.split())]
+
+    def _number(self, word: str) -> int:
+        """Of a word; 0 for one that the list lacks."""
+        return self._numbers.get(word) or (self._numbers.get(word.lower(), 0) if self.lowercase else 0)
 
     @property
     def model_input_names(self) -> list[str]:

@@ -153,8 +153,8 @@ def test_training_arguments_are_shown_without_the_paths_of_the_machine():
 
 
 def test_an_unknown_kind_of_model_names_the_text_to_write():
-    with pytest.raises(FileNotFoundError, match="bilstm.md"):
-        model_card(CardFacts("org/x", "bilstm"), [])
+    with pytest.raises(FileNotFoundError, match="no_such_model.md"):
+        model_card(CardFacts("org/x", "no_such_model"), [])
 
 
 def test_adapter_card_takes_the_processor_from_the_base_model():

@@ -170,14 +170,14 @@ def score_outfits(
     outfits: Sequence[Sequence[str]],
     missing: str = "error",
     batch_size: int = 512,
-    block: int = 4096,
+    block: int = 2048,
 ) -> dict[str, np.ndarray]:
     """Compatibility of outfits within the bank.
 
     Args:
         outfits: item ids in order, one or more each; items may repeat.
         missing: "error" as the original, or "skip": NaN for outfits that name items the bank lacks.
-        block: bank rows at a time; the scores of a batch take batch_size * N * block numbers.
+        block: bank rows at a time, see `BiLSTMModel.score_outfits`.
 
     Returns:
         "forward", "backward" and "both" (their sum): (outfits,) float64.
