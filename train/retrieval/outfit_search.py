@@ -62,9 +62,9 @@ class FoundOutfit:
 
     Attributes:
         places: of its items, in order.
-        score: what the search maximises: forward + backward + text.
+        score: what the search maximises: forward + backward + text_gain.
         forward, backward: mean log-probabilities, see `BiLSTMModel.score_outfits`.
-        text: the text's share, 0 without one.
+        text_gain: the text's share, 0 without one.
         stopped: "end" (both ends expect nothing more), "max_items", or "no candidates" (the rules leave none).
     """
 
@@ -72,7 +72,7 @@ class FoundOutfit:
     score: float
     forward: float
     backward: float
-    text: float = 0.0
+    text_gain: float = 0.0
     stopped: str = "max_items"
 
 
@@ -84,6 +84,7 @@ def distinct(identities: Sequence[int]) -> list[int]:
     return list(first.values())
 
 
+@torch.no_grad()
 def text_nearness(model: Any, images: torch.Tensor, bank: Sequence[int], words: Sequence[int]) -> torch.Tensor | None:
     """How near each picture is to a text, in standard deviations over the bank.
 
@@ -177,7 +178,7 @@ class _Search:
         beam, finished = self.orders()[: options.beam], []
         while beam:
             proposed, ends = self.proposals(beam)
-            growing, children = False, {}
+            children: dict[tuple[int, ...], None] = {}
             for outfit, own, ended in zip(beam, proposed, ends, strict=True):
                 if ended:
                     finished.append(outfit)
@@ -187,8 +188,7 @@ class _Search:
                     outfit.stopped = "no candidates" if len(outfit.places) < options.max_items else "max_items"
                 else:
                     children |= dict.fromkeys(own)
-                    growing = True
-            beam = self.scored(list(children))[: options.beam] if growing else []
+            beam = self.scored(list(children))[: options.beam] if children else []
         return sorted(finished, key=_order)
 
     def orders(self) -> list[FoundOutfit]:
