@@ -256,8 +256,7 @@ class OutfitCollate:
     ) -> None:
         self.outfits, self.processor, self.features = outfits, processor, features
         self.max_items, self.flip, self.seed = max_items, flip, seed
-        self.words = [processor.encode(text) for text in outfits.texts] if texts else None
-        self.width = max([1, *map(len, self.words)]) if texts else 0
+        self.words = processor(text=outfits.texts, return_tensors="pt")["input_ids"] if texts else None  # (items, W)
         self.identities = torch.tensor(outfits.identities)
 
     def __call__(self, rows: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
@@ -273,11 +272,7 @@ class OutfitCollate:
         elif self.outfits.pictures is not None:
             batch["pixel_values"] = self._pixels(rows, places)
         if self.words is not None:
-            ids = torch.zeros(*places.shape, self.width, dtype=torch.long)
-            for (i, j), place in np.ndenumerate(places.numpy()):
-                words = self.words[place]
-                if mask[i, j] and words:
-                    ids[i, j, : len(words)] = torch.tensor(words)
+            ids = self.words[places] * mask[..., None]
             batch |= {"input_ids": ids, "attention_mask": (ids != 0).long()}
         return batch
 
