@@ -93,6 +93,8 @@ def test_names_of_protocols():
     assert protocols_named("cirr/val") == ("cirr/val",)
     with pytest.raises(ValueError, match="unknown protocol 'cirr'; one of fashioniq, fashioniq/original-split"):
         protocols_named("cirr")
+    with pytest.raises(ValueError, match="train/bilstm_evaluate.py"):
+        protocols_named("polyvore/fitb")
     with pytest.raises(ValueError, match="unknown layout 'imagenet'"):
         load_composed_set("imagenet", ".")
 

@@ -28,6 +28,8 @@ def protocols_named(name: str) -> tuple[str, ...]:
     """
     if name in GROUPS:
         return GROUPS[name]
+    if name.startswith("polyvore"):
+        raise ValueError(f"{name} asks outfit questions, which train/bilstm_evaluate.py answers")
     known = [*GROUPS, *PROTOCOLS, *IMAGE_TEXT_PROTOCOLS]
     if name not in known:
         raise ValueError(f"unknown protocol {name!r}; one of {', '.join(known)}")
