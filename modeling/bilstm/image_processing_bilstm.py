@@ -143,17 +143,18 @@ def legacy_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return upper + (lower - upper) * down
 
 
-def central_crop(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle of (rows, columns, channels), as TensorFlow's crop: margins rounded down, no smaller picture.
-
-    Raises:
-        ValueError: the picture is smaller than the crop.
-    """
-    rows, columns = image.shape[:2]
-    if rows < height or columns < width:
-        raise ValueError(f"A picture of {rows} x {columns} has no crop of {height} x {width}.")
-    top, left = (rows - height) // 2, (columns - width) // 2
-    return image[top : top + height, left : left + width]
+def crop_or_pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of (rows, columns, channels), or the whole with zeros around it, as TensorFlow's crop-or-pad: odd margins
+    are smaller above and on the left."""
+    for axis, size in enumerate((height, width)):
+        spare = image.shape[axis] - size
+        if spare >= 0:
+            image = image.take(range(spare // 2, spare // 2 + size), axis=axis)
+        else:
+            margins = [(0, 0)] * image.ndim
+            margins[axis] = (-spare // 2, -spare - -spare // 2)
+            image = np.pad(image, margins)
+    return image
 
 
 def as_pil(image) -> Image.Image:

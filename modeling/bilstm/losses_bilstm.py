@@ -50,7 +50,7 @@ def sequence_loss(
         mask: (outfits, N) bool, True for items; True before False in every row.
         official_end_columns: one end column for every outfit instead of one.
         identities: (outfits, N) numbers, equal for one product in several outfits, which then is no wrong answer of
-            itself. None: every item is another one, as in the original.
+            itself. None: every item is another one, as in the original, and so under `official_end_columns`.
 
     Returns:
         () mean over all items read. 0 without any.

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoProcessor
 
 from modeling.bilstm import BiLSTMImageProcessor, BiLSTMProcessor
-from modeling.bilstm.image_processing_bilstm import central_crop, legacy_resize
+from modeling.bilstm.image_processing_bilstm import crop_or_pad, legacy_resize
 from tests.modeling.bilstm_examples import WORDS
 
 
@@ -263,9 +263,10 @@ def test_impossible_settings_are_refused(options: dict, message: str) -> None:
     assert BiLSTMImageProcessor(size={"height": 4, "width": 4}).size == 4
 
 
-def test_crops_are_taken_from_the_middle() -> None:
-    image = np.arange(5 * 6).reshape(5, 6, 1)
-    assert np.array_equal(central_crop(image, 2, 3), image[1:3, 1:4])
-    assert np.array_equal(central_crop(image, 5, 6), image)
-    with pytest.raises(ValueError, match="A picture of 5 x 6 has no crop of 6 x 6"):
-        central_crop(image, 6, 6)
+def test_crops_are_taken_from_the_middle_and_what_is_too_small_gets_zeros() -> None:
+    image = np.arange(1, 31).reshape(5, 6, 1)
+    assert np.array_equal(crop_or_pad(image, 2, 3), image[1:3, 1:4])
+    assert np.array_equal(crop_or_pad(image, 5, 6), image)
+    padded = crop_or_pad(image, 8, 4)  # three rows more: one above, two below
+    assert padded.shape == (8, 4, 1)
+    assert np.array_equal(padded[1:6], image[:, 1:5]) and not padded[0].any() and not padded[6:].any()

@@ -61,3 +61,15 @@ def test_the_two_systems_map_openais_names_alike() -> None:
     # CLIP4Cir's ResNets have a `visual.conv1.weight` too, so it isn't in its table.
     patches = {"visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight"}
     assert fashionklip["WHOLE_NAMES"] == clip4cir["WHOLE_NAMES"] | patches
+
+
+@pytest.mark.parametrize(
+    "file, names",
+    [("image_processing", ["as_pil", "as_displayed", "_as_pixels"]), ("modeling", ["_pooled", "_feature_dim"])],
+    ids=["image_processing", "modeling"],
+)
+def test_functions_that_bilstm_shares_with_clip4cir_are_the_same(file: str, names: list[str]) -> None:
+    theirs = _definitions(MODELING / f"clip4cir/{file}_clip4cir.py")
+    ours = _definitions(MODELING / f"bilstm/{file}_bilstm.py")
+    for name in names:
+        assert ours[name] == theirs[name].replace("CLIP4Cir", "BiLSTM"), name

@@ -12,7 +12,7 @@ from modeling.bilstm.convert_bilstm import (
     model_from_official,
     to_official_variables,
 )
-from modeling.bilstm.image_processing_bilstm import BiLSTMImageProcessor, central_crop, legacy_resize
+from modeling.bilstm.image_processing_bilstm import BiLSTMImageProcessor, crop_or_pad, legacy_resize
 from modeling.bilstm.inception_bilstm import InceptionV3, ShiftedBatchNorm
 from modeling.bilstm.losses_bilstm import unit, vse_loss
 from modeling.bilstm.names import IN_TORCH, inception_modules
@@ -265,7 +265,7 @@ def check_preprocess(case: GoldenCase) -> None:
         side = picture["resize"]
         resized = legacy_resize(decoded, side, side)
         close(torch.from_numpy(resized / 127.5 - 1), expected[f"resized_{k}"], tolerance, f"picture {k} resized")
-        crop = central_crop(resized, picture["crop_height"], picture["crop_width"])
+        crop = crop_or_pad(resized, picture["crop_height"], picture["crop_width"])
         close(torch.from_numpy(crop / 127.5 - 1), expected[f"crop_{k}"], tolerance, f"picture {k} cropped")
         pixels = BiLSTMImageProcessor(size=299)(decoded, return_tensors="pt")["pixel_values"][0]
         close(pixels.permute(1, 2, 0)[::13, ::13], expected[f"out299_every13_{k}"], tolerance, f"picture {k} at 299")

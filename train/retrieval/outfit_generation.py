@@ -143,7 +143,7 @@ class _Walker:
 def _exchanged(model: Any, images: torch.Tensor, outfit: list[int], query: list[int], words: list[int], weight: float):
     """Every item but the query's pictures exchanged for the one nearest to itself and the text together."""
     if not words:
-        # Deviation-free: the original normalises a zero vector, and the first of NaN scores is the largest.
+        # As the original: it normalises a zero vector, and of scores that are all NaN the first counts as the largest.
         return [place if place in query else 0 for place in outfit]
     bank = unit(images)
     text = unit(model.word_embedding.weight[torch.tensor(words)].sum(0))
