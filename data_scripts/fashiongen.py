@@ -16,14 +16,18 @@ published). The test images of the challenge were never released, so papers test
     builder = FashionGen(config_name="pairs", data_dir="data/FashionGen")
 
 Configurations
-    products   product_id, title, description, category, subcategory, attributes, gender, image_ids, images: one row per
-               product with all its views
-    pairs      image_id, product_id, caption, title, description, category, subcategory, gender, image: one row per photo;
-               the caption is of the form chosen by `caption`: "title", "description" or "both" (title. description)
+    products   product_id, caption, title, description, category, subcategory, category_id, subcategory_id, attributes,
+               attribute_ids, gender, image_ids, images: one row per product with all its views
+    pairs      image_id, product_id, caption, title, description, category, subcategory, category_id, subcategory_id,
+               gender, image: one row per photo
+The caption is of the form chosen by `caption`: "title", "description", "both" (title. description), or "fashionvil", both
+texts as they are with a full stop and no blank between them, as FashionViL reads them. The ids of labels are those of the
+info files; the HDF5 files have none.
 
 Published counts: 260,480 training and 32,528 validation photos (the data set's paper); retrieval papers count 35,528
-evaluation pairs. Other counts are a warning. A product without title and description has an empty caption. The rows of a
-product's views carry one product id; their texts are taken from its first row. Category names are those of labels.json
+evaluation pairs. Other counts are a warning. FashionViL counts 60,147 training products and 121 sub-categories. A product
+without title and description has an empty caption. The rows of a product's views carry one product id; their texts are
+taken from its first row. A photo may have another ending than the file says. Category names are those of labels.json
 or of the HDF5 file, or else the ids. The HDF5 files need the extra `fashiongen` (h5py); photos of it become PNG bytes.
 `python -m data_scripts.fashiongen --data_dir DIR --output_dir DIR` writes the second layout from the first, and
 continues where it stopped.
@@ -47,6 +51,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data_scripts import info_files as info
+from data_scripts.info_files import PhotoFinder, label_id, label_ids, photos_of, settle_views
 from data_scripts.source_files import (
     as_id,
     check_image_options,
@@ -54,7 +60,6 @@ from data_scripts.source_files import (
     first_few,
     read_json,
     repeated,
-    settle_images,
     shards_of,
     split_generators,
 )
@@ -69,7 +74,7 @@ REMEDY = "Get FashionGen at https://fashion-gen.com; see data_scripts/fashiongen
 HDF5_TEXTS = ("name", "description", "category", "subcategory", "gender", "pose")
 TEXT_BYTES = 1000
 ROWS_PER_PIECE = 2048
-CAPTIONS = ("both", "title", "description")
+CAPTIONS = ("both", "title", "description", "fashionvil")
 
 Product = dict[str, Any]
 
@@ -80,15 +85,23 @@ class FashionGenConfig(datasets.BuilderConfig):
 
     Args:
         splits: the splits to prepare, an absent one being an error; None takes those that are present.
-        caption: "both" (title. description, as retrieval papers join them), "title" or "description".
+        caption: "both" (title. description, as retrieval papers join them), "title", "description" or "fashionvil".
+        num_attributes, num_categories, num_subcategories: how many labels there are; a larger id is an error. None
+            accepts all from 0.
         images: "required", or "absent" for texts alone.
-        missing: "error" lists every missing photo at once; "skip" leaves out those rows and says how many.
+        missing: "error" lists every photo that cannot be used at once; "skip" leaves them out and says how many. A
+            product keeps its other photos, and goes when it has none.
+        check: open every photo; damaged ones count as missing.
     """
 
     splits: tuple[str, ...] | None = None
     caption: str = "both"
+    num_attributes: int | None = None
+    num_categories: int | None = None
+    num_subcategories: int | None = None
     images: str = "required"
     missing: str = "error"
+    check: bool = False
 
 
 class FashionGen(datasets.GeneratorBasedBuilder):
@@ -107,16 +120,19 @@ class FashionGen(datasets.GeneratorBasedBuilder):
         root = find_root(data_dir)
         if hash is None:
             files = [*info_files(root).values(), *hdf5_files(root).values(), root / "labels.json"]
-            hash = content_hash(files, [root / folder for folder in PHOTO_FOLDERS.values()], [__file__])
+            hash = content_hash(files, [root / folder for folder in PHOTO_FOLDERS.values()], [__file__, info.__file__])
         super().__init__(data_dir=str(root), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
         text, texts = datasets.Value("string"), datasets.List(datasets.Value("string"))
-        common = dict.fromkeys(("product_id", "title", "description", "category", "subcategory", "gender"), text)
+        number = datasets.Value("int64")
+        names = ("product_id", "caption", "title", "description", "category", "subcategory", "gender")
+        common = dict.fromkeys(names, text) | dict.fromkeys(("category_id", "subcategory_id"), number)
         if self.config.name == "products":
-            features = common | {"attributes": texts, "image_ids": texts, "images": datasets.List(datasets.Image())}
+            features = common | {"attributes": texts, "attribute_ids": datasets.List(number)}
+            features |= {"image_ids": texts, "images": datasets.List(datasets.Image())}
         else:
-            features = {"image_id": text, "caption": text} | common | {"image": datasets.Image()}
+            features = {"image_id": text} | common | {"image": datasets.Image()}
         return datasets.DatasetInfo(
             description=f"FashionGen, {self.config.name}.",
             features=datasets.Features(features),
@@ -140,21 +156,22 @@ class FashionGen(datasets.GeneratorBasedBuilder):
         return split_generators(shards, root)
 
     def _json_shards(self, root: Path, splits: Iterable[str]) -> dict[str, list[list[Product]]]:
-        labels = read_labels(root)
-        products = {split: read_products(root, split, labels) for split in splits}
+        labels, config = read_labels(root), self.config
+        counts = {"attributes": config.num_attributes, "categories": config.num_categories}
+        counts["subcategories"] = config.num_subcategories
+        products = {split: read_products(root, split, labels, counts) for split in splits}
         for split, rows in products.items():
             compare_counts(root, split, sum(len(row["images"]) for row in rows))
-        # One row per photo, so that what becomes of missing ones is settled the same way for both configurations.
-        photos = {
-            split: [row | {"image_id": name, "image": path} for row in rows for name, path in row["images"].items()]
-            for split, rows in products.items()
-        }
         report = os.path.join(self._cache_dir_root, f"missing-images-fashiongen-{self.hash}.txt")
         remedy = "Put the photos where listed."
-        photos, left_out = settle_images(photos, ("image",), self.config.images, self.config.missing, report, remedy)
+        products, left_out = settle_views(products, config.images, config.missing, config.check, report, remedy)
         if left_out:
             logger.warning("%s: %s", root, left_out)
             self.info.description = f"{self._info().description} {left_out}"
+        photos = {
+            split: [row | {"image_id": name, "image": path} for row in rows for name, path in views_of(row)]
+            for split, rows in products.items()
+        }
         rows = {split: list(self._rows(group)) for split, group in photos.items()}
         return {split: shards_of(r) for split, r in rows.items()}
 
@@ -162,7 +179,7 @@ class FashionGen(datasets.GeneratorBasedBuilder):
         """Rows of the configuration from one row per photo, photos of a product being neighbours."""
         if self.config.name == "pairs":
             for photo in photos:
-                kept = {name: photo[name] for name in self.info.features if name in photo}
+                kept = {name: photo.get(name) for name in self.info.features}
                 yield kept | {"caption": caption_of(photo, self.config.caption)}
             return
         row: Product | None = None
@@ -170,8 +187,9 @@ class FashionGen(datasets.GeneratorBasedBuilder):
             if row is None or row["product_id"] != photo["product_id"]:
                 if row is not None:
                     yield row
-                row = {name: photo[name] for name in self.info.features if name in photo}
+                row = {name: photo.get(name) for name in self.info.features}
                 row |= {"image_ids": [], "images": [] if self.config.images == "required" else None}
+                row |= {"caption": caption_of(photo, self.config.caption)}
             row["image_ids"].append(photo["image_id"])
             if row["images"] is not None:
                 row["images"].append(photo["image"])
@@ -187,19 +205,25 @@ class FashionGen(datasets.GeneratorBasedBuilder):
                 yield (number, position), row
 
 
+def views_of(product: Product) -> list[tuple[str, str | None]]:
+    """Id and path of every photo of a product; no path without photos."""
+    images = product["images"]
+    return [(view, None) for view in product["views"]] if images is None else list(images.items())
+
+
 # The derived layout
 
 
 def find_root(data_dir: str | os.PathLike | None) -> Path:
-    """The folder with the files: `data_dir`, or a FashionGen folder in it.
+    """The folder with the files: `data_dir`, a FashionGen folder in it, or that in `datasets`.
 
     Raises:
-        FileNotFoundError: neither holds any of them.
+        FileNotFoundError: none of them holds any.
         ValueError: both layouts lie there.
     """
     if data_dir is None or not os.path.isdir(data_dir):
         raise FileNotFoundError(f"FashionGen folder not found: {data_dir}. {REMEDY}")
-    for root in (Path(data_dir), Path(data_dir) / "FashionGen"):
+    for root in (Path(data_dir), Path(data_dir, "FashionGen"), Path(data_dir, "datasets", "FashionGen")):
         found = info_files(root), hdf5_files(root)
         if all(found):
             raise ValueError(f"{root} holds both info files and HDF5 files; keep one form, or name a folder with one")
@@ -244,13 +268,21 @@ def read_labels(root: Path) -> dict[str, dict[int, str]]:
     return found
 
 
-def read_products(root: Path, split: str, labels: dict[str, dict[int, str]]) -> list[Product]:
+def read_products(
+    root: Path, split: str, labels: dict[str, dict[int, str]], counts: dict[str, int | None] | None = None
+) -> list[Product]:
     """Products of an info file; `images` maps the photo's id (its file name without ending) to its path.
 
+    Args:
+        root: folder of the files. split: which one.
+        labels: kind of label -> id -> name, see `read_labels`. counts: kind of label -> how many there are, where known.
+
     Raises:
-        ValueError: not a list of products, a field is missing or of another type, an id or photo occurs twice, a
-            product without photos.
+        ValueError: not a list of products, a field is missing or of another type, a label out of range, an id or photo
+            occurs twice.
     """
+    counts = counts or {}
+    finder = PhotoFinder(root / PHOTO_FOLDERS[split])
     path = root / INFO_NAMES[split]
     content = read_json(path, REMEDY)
     if not isinstance(content, list):
@@ -263,30 +295,31 @@ def read_products(root: Path, split: str, labels: dict[str, dict[int, str]]) -> 
         missing = [name for name in ("id", "images", "title", "description") if name not in entry]
         if missing:
             raise ValueError(f"{where}: lacks {', '.join(missing)}")
-        names = entry["images"]
-        if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
-            raise ValueError(f"{where}: expected a list of at least one file name in images, got {str(names)[:80]}")
+        if not isinstance(entry["images"], list):
+            raise ValueError(f"{where}: expected a list of file names in images, got {str(entry['images'])[:80]}")
         for name in ("title", "description", "gender"):
             if not isinstance(entry.get(name), str | None):
                 raise ValueError(f"{where}: expected a text in {name}, got {str(entry[name])[:80]}")
-        folder = root / PHOTO_FOLDERS[split]
-        attributes = entry.get("attributes_id") or []
-        if not isinstance(attributes, list):
-            raise ValueError(f"{where}: expected a list of ids in attributes_id, got {str(attributes)[:80]}")
+        attributes = label_ids(entry.get("attributes_id"), counts.get("attributes"), f"{where}, attributes_id")
+        kinds = {"category_id": "categories", "subcategory_id": "subcategories"}
+        ids = {
+            key: None if entry.get(key) is None else label_id(entry[key], counts.get(kind), f"{where}, {key}")
+            for key, kind in kinds.items()
+        }
         products.append(
             {
                 "product_id": as_id(entry["id"], where),
                 "title": entry["title"] or "",
                 "description": entry["description"] or "",
-                "category": label_of(labels, "categories", entry.get("category_id"), where),
-                "subcategory": label_of(labels, "subcategories", entry.get("subcategory_id"), where),
-                "attributes": [label_of(labels, "attributes", attribute, where) for attribute in attributes],
+                "category": label_of(labels, "categories", ids["category_id"]),
+                "subcategory": label_of(labels, "subcategories", ids["subcategory_id"]),
+                "attributes": [label_of(labels, "attributes", attribute) for attribute in attributes],
+                "attribute_ids": attributes,
                 "gender": entry.get("gender"),
-                "images": {os.path.splitext(name)[0]: str(folder / name) for name in names},
+                "images": photos_of(entry["images"], finder, where),
             }
+            | ids
         )
-        if len(products[-1]["images"]) < len(names):
-            raise ValueError(f"{where}: a photo is listed twice: {names}")
     if twice := repeated(product["product_id"] for product in products):
         raise ValueError(f"{path}: ids twice: {first_few(twice)}; keep one product of each")
     if twice := repeated(photo for product in products for photo in product["images"]):
@@ -294,13 +327,9 @@ def read_products(root: Path, split: str, labels: dict[str, dict[int, str]]) -> 
     return products
 
 
-def label_of(labels: dict[str, dict[int, str]], kind: str, number: Any, where: str) -> str | None:
+def label_of(labels: dict[str, dict[int, str]], kind: str, number: int | None) -> str | None:
     """A label's name, its id as text where names are not known, None where there is none."""
-    if number is None:
-        return None
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise ValueError(f"{where}: expected a whole number as the id of one of the {kind}, got {number!r}")
-    return labels.get(kind, {}).get(number, str(number))
+    return None if number is None else labels.get(kind, {}).get(number, str(number))
 
 
 def caption_form(columns: Iterable[str] | None) -> str:
@@ -317,7 +346,12 @@ def caption_form(columns: Iterable[str] | None) -> str:
 
 
 def caption_of(row: Product, form: str) -> str:
-    """The caption of a product's photos: its texts without surrounding blanks, a full stop between two."""
+    """The caption of a product's photos: its texts without surrounding blanks, a full stop between two.
+
+    The form "fashionvil" leaves the texts as they are.
+    """
+    if form == "fashionvil":
+        return f"{row['title'] or ''}.{row['description'] or ''}"
     names = {"both": ("title", "description"), "title": ("title",), "description": ("description",)}[form]
     texts = [text for name in names if (text := (row[name] or "").strip())]
     if len(texts) == 2:
@@ -412,6 +446,7 @@ def read_hdf5(path: str, first: int, stop: int, images: bool = True, present: Co
                 "category": texts.get("category"),
                 "subcategory": texts.get("subcategory"),
                 "attributes": [],
+                "attribute_ids": [],
                 "gender": texts.get("gender"),
                 "image_id": f"{product}_{view}",
                 "image": photo,

@@ -18,11 +18,15 @@ Configurations
     <one of those>-gallery           "original split" protocol: every id of the split file
     <one of those>-gallery-val-split "VAL split" protocol: ids that are a reference or a target of the split's triplets
                                      (only for splits whose triplets have targets)
+    <one of those>-fashionvil        triplets with target_number, fake_data and garment_class, and rows for the other
+                                     images of the val split: see data_scripts/fashioniq_gallery.py. Read from the
+                                     official files, or from modified ones, in which case split files aren't needed
 
 Published counts, dress / shirt / toptee: see PUBLISHED below. The nine split files hold 77,683 entries but 74,381
 distinct ids, because shirt and toptee share products, also across splits (a shirt-train photo can be in toptee-val).
 The paper's "about 77.7k" counts entries: 74,381 images are a complete download. Test triplets have no target in the
-official release. A few captions are empty once punctuation is stripped. Captions are passed on untouched.
+official release. Rows with "fake_data" in caption files that were modified for FashionViL are no triplets. A few captions
+are empty once punctuation is stripped. Captions are passed on untouched.
 
 Options (keyword arguments): splits, categories (what "all" joins), images="required"|"absent",
 missing="error"|"skip"; see FashionIQConfig.
@@ -41,6 +45,8 @@ from typing import Any
 
 import datasets
 
+from data_scripts import fashioniq_gallery
+from data_scripts.fashioniq_gallery import gallery_rows, read_modified
 from data_scripts.source_files import (
     as_id,
     content_hash,
@@ -56,6 +62,8 @@ logger = logging.getLogger(__name__)
 
 CATEGORIES = ("dress", "shirt", "toptee")
 SPLITS = ("train", "val", "test")
+FASHIONVIL_ORDER = ("shirt", "dress", "toptee")  # in which the original joins the categories
+TRIPLETS = ("triplets", "fashionvil")  # contents whose rows are triplets
 # (category, split): triplets, images in the split file, distinct references and targets (None: targets are hidden)
 PUBLISHED = {
     ("dress", "train"): (5985, 11452, None),
@@ -80,7 +88,7 @@ class FashionIQConfig(datasets.BuilderConfig):
     """Options of one configuration.
 
     Args:
-        content: "triplets", "gallery" or "gallery-val-split".
+        content: "triplets", "gallery", "gallery-val-split" or "fashionvil".
         categories: the categories that are joined, in this order.
         splits: the splits to prepare, an absent one being an error; None takes those that are present.
         images: "required", or "absent" to use the annotation files alone (image columns hold None).
@@ -108,11 +116,12 @@ class FashionIQ(datasets.GeneratorBasedBuilder):
             name=name + ("" if content == "triplets" else f"-{content}"),
             version=datasets.Version("1.0.0"),
             content=content,
-            categories=CATEGORIES if name == "all" else (name,),
+            categories=(name,) if name != "all" else FASHIONVIL_ORDER if content == "fashionvil" else CATEGORIES,
         )
-        for content in ("triplets", "gallery", "gallery-val-split")
+        for content in ("triplets", "gallery", "gallery-val-split", "fashionvil")
         for name in (*CATEGORIES, "all")
     ]
+    DERIVED = tuple(f"{name}-fashionvil" for name in (*CATEGORIES, "all"))  # what the others hold, for one system
 
     def __init__(self, *, data_dir: str | os.PathLike | None = None, hash: str | None = None, **kwargs: Any):
         root = find_root(data_dir)
@@ -120,12 +129,12 @@ class FashionIQ(datasets.GeneratorBasedBuilder):
             annotations = [caption_file(root, c, s) for c, s in PUBLISHED] + [
                 split_file(root, c, s) for c, s in PUBLISHED
             ]
-            hash = content_hash(annotations, [root / "images"], [__file__])
+            hash = content_hash(annotations, [root / "images"], [__file__, fashioniq_gallery.__file__])
         super().__init__(data_dir=str(root), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
         text = datasets.Value("string")
-        if self.config.content == "triplets":
+        if self.config.content in TRIPLETS:
             features = {
                 "row": datasets.Value("int64"),  # position in its caption file, from 0
                 "category": text,
@@ -135,6 +144,9 @@ class FashionIQ(datasets.GeneratorBasedBuilder):
                 "reference_image": datasets.Image(),
                 "target_image": datasets.Image(),
             }
+            if self.config.content == "fashionvil":
+                number = datasets.Value("int64")
+                features |= {"target_number": number, "fake_data": datasets.Value("bool"), "garment_class": number}
         else:
             features = {"image_id": text, "category": text, "image": datasets.Image()}
         return datasets.DatasetInfo(
@@ -153,6 +165,10 @@ class FashionIQ(datasets.GeneratorBasedBuilder):
         for split in splits_to_prepare(root, config):
             rows[split] = []
             for category in config.categories:
+                if config.content == "fashionvil":
+                    listed = fashionvil_rows(root, category, split)
+                    rows[split] += [row | images_of(row, root, paths) for row in listed]
+                    continue
                 ids = read_split_file(root, category, split)
                 triplets = None if config.content == "gallery" else read_triplets(root, category, split, ids)
                 used = None
@@ -172,7 +188,7 @@ class FashionIQ(datasets.GeneratorBasedBuilder):
                 )
                 sample += ids
         compare_counts(root, found, sample)
-        columns = ("reference_image", "target_image") if config.content == "triplets" else ("image",)
+        columns = ("reference_image", "target_image") if config.content in TRIPLETS else ("image",)
         report = os.path.join(self._cache_dir_root, f"missing-images-fashioniq-{config.name}-{self.hash}.txt")
         rows, left_out = settle_images(rows, columns, config.images, config.missing, report, IMAGE_REMEDY)
         if left_out:
@@ -192,8 +208,14 @@ def find_root(data_dir: str | os.PathLike | None) -> Path:
     """The folder with `captions` and `image_splits`: `data_dir` itself, or `data_dir/fashionIQ_dataset`."""
     if data_dir is None:
         raise FileNotFoundError(f"FashionIQ needs data_dir, the folder fashionIQ_dataset or its parent. {REMEDY}")
-    for root in (Path(data_dir), Path(data_dir, "fashionIQ_dataset")):
+    places = [
+        Path(data_dir, *parts) for parts in ((), ("fashionIQ_dataset",), ("FashionIQ",), ("datasets", "FashionIQ"))
+    ]
+    for root in places:
         if (root / "captions").is_dir() and (root / "image_splits").is_dir():
+            return root.resolve()
+    for root in places:  # as FashionViL has it
+        if any((root / "captions").glob("cap.*.json")):
             return root.resolve()
     raise FileNotFoundError(
         f"FashionIQ not found under {data_dir}: expected the folders captions and image_splits in it or in "
@@ -219,7 +241,7 @@ def splits_to_prepare(root: Path, config: FashionIQConfig) -> list[str]:
         return list(asked)
     needed = split_file if config.content == "gallery" else caption_file
     present = [s for s in SPLITS if any(needed(root, c, s).is_file() for c in config.categories)]
-    if config.content == "gallery-val-split":
+    if config.content in ("gallery-val-split", "fashionvil"):
         present = [s for s in present if all(has_targets(root, c, s) for c in config.categories)]
     else:
         for split in SPLITS:
@@ -254,11 +276,11 @@ def read_split_file(root: Path, category: str, split: str) -> list[str]:
     return ids
 
 
-def read_triplets(root: Path, category: str, split: str, ids: list[str]) -> list[dict[str, Any]]:
+def read_triplets(root: Path, category: str, split: str, ids: list[str] | None) -> list[dict[str, Any]]:
     """The triplets of one caption file, in its order: row, category, reference_id, target_id, captions.
 
     Args:
-        ids: the ids of the split file, which every reference and target must be among.
+        ids: the ids of the split file, which every reference and target must be among; None doesn't check.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -276,6 +298,8 @@ def read_triplets(root: Path, category: str, split: str, ids: list[str]) -> list
             raise ValueError(
                 f'{where}: expected {{"target", "candidate", "captions"}}, got {entry!r}; correct this row'
             )
+        if entry.get("fake_data") is True:
+            continue  # asks nothing, see data_scripts/fashioniq_gallery.py
         captions = entry["captions"]
         if not isinstance(captions, list) or len(captions) != 2 or not all(isinstance(c, str) for c in captions):
             raise ValueError(f"{where}: expected a list of exactly two captions, got {captions!r}; correct this row")
@@ -291,8 +315,37 @@ def read_triplets(root: Path, category: str, split: str, ids: list[str]) -> list
                 "captions": captions,
             }
         )
-    refuse_other_split(root, category, split, triplets, set(ids))
+    if ids is not None:
+        refuse_other_split(root, category, split, triplets, set(ids))
+    if len(triplets) < len(entries):
+        logger.warning("%s: %s rows with fake_data are no triplets", file, f"{len(entries) - len(triplets):,}")
     return triplets
+
+
+def fashionvil_rows(root: Path, category: str, split: str) -> list[dict[str, Any]]:
+    """Rows of one category and split with target_number, fake_data and garment_class.
+
+    Of a modified file, or made from the official ones: training has no images beside its targets', validation has those
+    of the whole split file.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_modified` and `read_triplets`; a test file without targets.
+    """
+    file = caption_file(root, category, split)
+    rows = read_modified(file, category, REMEDY)
+    if rows is not None:
+        return rows
+    if split == "train" and not split_file(root, category, split).is_file():
+        triplets = read_triplets(root, category, split, None)
+        ids = list(dict.fromkeys(t["target_id"] for t in triplets))
+    else:
+        ids = read_split_file(root, category, split)
+        triplets = read_triplets(root, category, split, ids)
+        if any(t["target_id"] is None for t in triplets):
+            raise ValueError(f"{file}: no targets, which FashionViL's rows need; choose the splits train and val")
+        if split == "train":
+            ids = list(dict.fromkeys(t["target_id"] for t in triplets))
+    return gallery_rows(triplets, ids, category)
 
 
 def refuse_other_split(root: Path, category: str, split: str, triplets: list[dict[str, Any]], ids: set[str]) -> None:

@@ -27,6 +27,16 @@ Configurations, each with nondisjoint- or disjoint- before it
                    the completed outfit; `right_answers` are positions in `answers`
     compatibility  row, label (1: an outfit that somebody made), item_ids
 
+and of the files that FashionViL reads, beside images/ in that folder or in one named PolyvoreOutfits:
+
+    train_info.json, val_info.json, test_info.json     [{"id", "images": name, "title", "description", "attributes_id"}]
+    ocir_<disjoint|nondisjoint>_<train|test>.json      see data_scripts/polyvore_ocir.py
+
+    products            product_id, title, description, caption (title.description), attributes, attribute_ids, image_ids,
+                        images: one row per item (71,967 for training)
+    ocir_disjoint, ocir_nondisjoint     row, question_ids, blank_id, question_categories, blank_category (0 .. 152),
+                        fake_data, question_images, blank_image
+
 The right answer may be anywhere in `answers`. As in the official code it is the one whose key has the set id of the
 question's first item; the blank's position plays no part in it. Where several answers are of that set, each counts as
 right there, so `right_answers` lists all of them; a question with none is an error. `row` is the position in the file,
@@ -52,7 +62,8 @@ from typing import Any
 
 import datasets
 
-from data_scripts import polyvore
+from data_scripts import info_files, polyvore, polyvore_ocir
+from data_scripts.info_files import InfoSet, annotation_file, product_features, read_products, row_of, settle_views
 from data_scripts.polyvore import (
     CONFIGURATIONS,
     READERS,
@@ -97,6 +108,15 @@ REMEDY = (
     "data_scripts/polyvore_outfits.py for the tree."
 )
 IMAGE_REMEDY = "Put the photos where listed: images/<item_id>.jpg."
+INFO = InfoSet(
+    name="PolyvoreOutfits",
+    files={"train": "train_info.json", "valid": "val_info.json", "test": "test_info.json"},
+    photos=dict.fromkeys(SPLITS, "images"),
+    texts=("title", "description"),
+    counts={"train": 71_967},
+    remedy=REMEDY,
+)
+OCIR = tuple(f"ocir_{version}" for version in polyvore_ocir.VERSIONS)
 
 
 @dataclass
@@ -108,11 +128,15 @@ class PolyvoreOutfitsConfig(datasets.BuilderConfig):
         images: "required", or "absent" for labels alone.
         missing: "error" lists every missing photo or every question with unknown items at once; "skip" leaves out the
             outfits, items and questions that need them and says how many.
+        num_attributes: of `products`: how many pseudo-attributes there are; a larger id is an error. None accepts all.
+        check: of `products`: open every photo; damaged ones count as missing.
     """
 
     splits: tuple[str, ...] | None = None
     images: str = "required"
     missing: str = "error"
+    num_attributes: int | None = None
+    check: bool = False
 
 
 class PolyvoreOutfits(datasets.GeneratorBasedBuilder):
@@ -129,20 +153,22 @@ class PolyvoreOutfits(datasets.GeneratorBasedBuilder):
         PolyvoreOutfitsConfig(name=f"{version}-{content}", version=datasets.Version("1.0.0"))
         for version in VERSIONS
         for content in CONFIGURATIONS
-    ]
+    ] + [PolyvoreOutfitsConfig(name=name, version=datasets.Version("1.0.0")) for name in ("products", *OCIR)]
+    DERIVED = ("products", *OCIR)  # of files that not every copy has
 
     def __init__(self, *, data_dir: str | os.PathLike | None = None, hash: str | None = None, **kwargs: Any):
         root = find_root(data_dir)
         if hash is None:
             folders = [root, *(root / version for version in VERSIONS)]
             files = [f for folder in folders for kind in ("*.json", "*.txt", "*.csv") for f in folder.glob(kind)]
-            hash = content_hash(files, [root / "images"], [__file__, polyvore.__file__])
+            sources = [module.__file__ for module in (polyvore, info_files, polyvore_ocir)]
+            hash = content_hash(files, [root / "images"], [__file__, *sources])
         super().__init__(data_dir=str(root), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description=f"Polyvore Outfits, {self.config.name}.",
-            features=features_of(self.config.name.partition("-")[2]),
+            features=features_of(self.config.name.partition("-")[2] or self.config.name),
             homepage="https://huggingface.co/datasets/mvasil/polyvore-outfits",
             license="academic and non-profit research only, see the data set's own terms",
         )
@@ -150,6 +176,8 @@ class PolyvoreOutfits(datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         root, config = Path(self.config.data_dir), self.config
         check_image_options(config.images, config.missing)
+        if config.name in self.DERIVED:
+            return self._derived_generators(root)
         version, _, content = config.name.partition("-")
         folder = root / version
         lists = {split: folder / f"{split}.json" for split in SPLITS}
@@ -177,6 +205,34 @@ class PolyvoreOutfits(datasets.GeneratorBasedBuilder):
             self.info.description = f"{self._info().description} {left_out}"
         return split_generators({split: shards_of(r) for split, r in rows.items()}, folder)
 
+    def _derived_generators(self, root: Path) -> list[datasets.SplitGenerator]:
+        """The splits of FashionViL's files."""
+        config = self.config
+        report = os.path.join(self._cache_dir_root, f"missing-images-polyvore-outfits-{config.name}-{self.hash}.txt")
+        if config.name == "products":
+            splits = info_files.splits_to_prepare(root, INFO, config.splits)
+            products = {s: read_products(root, INFO, s, config.num_attributes) for s in splits}
+            info_files.compare_counts(root, INFO, {split: len(listed) for split, listed in products.items()})
+            products, note = settle_views(products, config.images, config.missing, config.check, report, IMAGE_REMEDY)
+            rows = {s: [row_of(product) for product in products[s]] for s in splits}
+        else:
+            version = config.name.removeprefix("ocir_")
+            files = {s: polyvore_ocir.question_file(root, version, s) for s in polyvore_ocir.SPLITS}
+            splits = splits_to_prepare(config.splits, [s for s, file in files.items() if file.is_file()])
+            if lost := [str(files.get(s, s)) for s in splits or files if s not in files or not files[s].is_file()]:
+                raise FileNotFoundError(f"{config.name}: expected {first_few(lost)}. {polyvore_ocir.REMEDY}")
+            finder = info_files.PhotoFinder(root / "images")
+            rows = {s: polyvore_ocir.read_questions(root, version, s) for s in splits}
+            rows = {s: [with_photos(row, finder) for row in rows[s]] for s in splits}
+            rows, note = leave_out_incomplete(rows, config.images, config.missing, report, IMAGE_REMEDY)
+            if config.images == "absent":
+                none = dict.fromkeys(("question_images", "blank_image"))
+                rows = {s: [row | none for row in rows[s]] for s in splits}
+        if note:
+            logger.warning("%s: %s", root, note)
+            self.info.description = f"{self._info().description} {note}"
+        return split_generators({split: shards_of(r) for split, r in rows.items()}, root)
+
     def _generate_examples(self, shards: list[list[Row]]) -> Iterator[tuple[tuple[int, int], Row]]:
         for number, shard in enumerate(shards):
             for position, row in enumerate(shard):
@@ -189,6 +245,13 @@ def features_of(content: str) -> datasets.Features:
         columns = {"set_id": text, "name": text, "item_ids": datasets.List(text), "item_indices": datasets.List(number)}
         names = ("item_names", "category_ids", "categories", "semantic_categories")
         columns |= dict.fromkeys(names, datasets.List(text)) | {"images": datasets.List(datasets.Image())}
+    elif content == "products":
+        return product_features(INFO.texts)
+    elif content in OCIR:
+        columns = {"row": number, "question_ids": datasets.List(text), "blank_id": text}
+        columns |= {"question_categories": datasets.List(number), "blank_category": number}
+        columns |= {"fake_data": datasets.Value("bool"), "question_images": datasets.List(datasets.Image())}
+        columns |= {"blank_image": datasets.Image()}
     elif content == "items":
         names = ("item_id", "name", "title", "url_name", "description", "category_id", "category", "semantic_category")
         columns = dict.fromkeys(names, text) | {"image": datasets.Image()}
@@ -208,9 +271,18 @@ def find_root(data_dir: str | os.PathLike | None) -> Path:
     for root in (Path(data_dir), Path(data_dir) / "polyvore_outfits"):
         if any((root / version).is_dir() for version in VERSIONS):
             return root.resolve()
+    for root in (Path(data_dir), Path(data_dir, INFO.name), Path(data_dir, "datasets", INFO.name)):
+        if any(annotation_file(root, name).is_file() for name in INFO.files.values()) or any(root.glob("ocir_*.json")):
+            return root.resolve()
     raise FileNotFoundError(
         f"{data_dir}: expected a folder {' or '.join(VERSIONS)} in it or in its folder polyvore_outfits. {REMEDY}"
     )
+
+
+def with_photos(row: Row, finder: info_files.PhotoFinder) -> Row:
+    """An OCIR row with the photos that it needs."""
+    question, blank = [finder(f"{item}.jpg") for item in row["question_ids"]], finder(f"{row['blank_id']}.jpg")
+    return row | {"question_images": question, "blank_image": blank, "photos": [*question, blank]}
 
 
 def read_outfits(path: Path) -> list[Row]:

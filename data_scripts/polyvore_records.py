@@ -8,8 +8,10 @@ Original: https://github.com/xthan/polyvore, data/build_polyvore_data.py (Apache
 
     words = polyvore.read_vocabulary("final_word_dict.txt")
     write_outfit_records(outfits, "images", words, "tf_records", "train")
-    for outfit in read_outfit_records(sorted(Path("tf_records").glob("train-no-dup-*"))):
+    for outfit in read_outfit_records(shard_files("tf_records", "train")):
         outfit.set_id, outfit.images, outfit.caption_ids
+
+data_scripts/polyvore_shards.py reads a whole split for training, without keeping its pictures in memory.
 """
 
 from __future__ import annotations
@@ -77,6 +79,40 @@ class WrittenRecords:
     unknown_words: Counter[str]
 
 
+def shard_files(folder: str | os.PathLike, split: str) -> list[Path]:
+    """The shards of a split, `<split>-no-dup-00000-of-00128` or `<split>-00000-of-00128`, by number.
+
+    Args:
+        folder: where they are, or a folder with them in `tf_records`.
+
+    Raises:
+        FileNotFoundError: no shards of the split, or one of their set is missing.
+        ValueError: shards of two sets, of which one is older.
+    """
+    folders = [Path(folder), Path(folder) / "tf_records"]
+    pattern = re.compile(rf"({re.escape(split)}(?:-no-dup)?)-(\d{{5}})-of-(\d{{5}})")
+    for place in folders:
+        found = {p: m.groups() for p in sorted(place.glob(f"{split}-*")) if (m := pattern.fullmatch(p.name))}
+        if found:
+            break
+    else:
+        raise FileNotFoundError(
+            f"no shards of {split} in {' or '.join(map(str, folders))}: expected {split}-no-dup-00000-of-00128 and so on; "
+            "write them with write_outfit_records"
+        )
+    sets = sorted({(stem, int(count)) for stem, _, count in found.values()})
+    if len(sets) > 1:
+        names = " and ".join(f"{stem}-*-of-{count:05d}" for stem, count in sets)
+        raise ValueError(f"{place}: shards of two sets are there, {names}; remove one of them")
+    ((stem, count),) = sets
+    names = [f"{stem}-{number:05d}-of-{count:05d}" for number in range(count)]
+    if lost := [name for name in names if not (place / name).is_file()]:
+        raise FileNotFoundError(
+            f"{place}: {len(lost)} of {count} shards are missing: {first_few(lost)}; copy them, or write all again"
+        )
+    return [place / name for name in names]
+
+
 def read_outfit_records(paths: Iterable[str | os.PathLike]) -> Iterator[OutfitRecord]:
     """Outfits of the shards, in their order.
 
@@ -86,13 +122,18 @@ def read_outfit_records(paths: Iterable[str | os.PathLike]) -> Iterator[OutfitRe
     """
     for path in paths:
         for offset, data in read_records(path):
-            try:
-                yield decode_outfit(data)
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}: the record at byte {offset:,} is no outfit: {error}; write the shards again with "
-                    "write_outfit_records"
-                ) from error
+            yield whole_outfit(data, path, offset)
+
+
+def whole_outfit(data: bytes, path: str | os.PathLike, offset: int) -> OutfitRecord:
+    """`decode_outfit`, whose error names the file and the byte."""
+    try:
+        return decode_outfit(data)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: the record at byte {offset:,} is no outfit: {error}; write the shards again with "
+            "write_outfit_records"
+        ) from error
 
 
 def write_outfit_records(

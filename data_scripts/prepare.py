@@ -30,6 +30,8 @@ from huggingface_hub import HfApi
 
 from data_scripts.catalogue import Catalogue
 from data_scripts.cirr import Cirr
+from data_scripts.facad import FACAD, BigFACAD
+from data_scripts.fashion200k import Fashion200k
 from data_scripts.fashiongen import FashionGen
 from data_scripts.fashioniq import FashionIQ
 from data_scripts.fashionklip_files import FashionKLIPFiles
@@ -44,6 +46,9 @@ BUILDERS = {
     "cirr": Cirr,
     "catalogue": Catalogue,
     "fashiongen": FashionGen,
+    "big_facad": BigFACAD,
+    "facad": FACAD,
+    "fashion200k": Fashion200k,
     "fashionklip": FashionKLIPFiles,
     "polyvore": Polyvore,
     "polyvore_outfits": PolyvoreOutfits,
@@ -107,7 +112,7 @@ def write_parquet(
         dataset: a key of BUILDERS.
         data_dir: where the original files are.
         output_dir: a folder that does not exist yet or is empty; it appears when everything is written.
-        configs: configuration names; all of them when None.
+        configs: configuration names; when None all but those of files that not every copy has (the builder's DERIVED).
         num_proc: processes that write rows.
         check: decode every image that was embedded, and refuse damaged ones.
         options: fields of the builder's configuration (splits, images, missing, ...).
@@ -126,7 +131,8 @@ def write_parquet(
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted call left
     partial.mkdir(parents=True)
     builder_class, described, checked = BUILDERS[dataset], [], set()
-    for config in configs or list(builder_class.builder_configs):
+    derived = getattr(builder_class, "DERIVED", ())
+    for config in configs or [name for name in builder_class.builder_configs if name not in derived]:
         builder = builder_class(config_name=config, data_dir=data_dir, **options)
         builder.download_and_prepare(str(partial / config), file_format="parquet", num_proc=num_proc)
         files = sorted((partial / config).glob("*.parquet"))
@@ -202,12 +208,29 @@ def push(folder: Path, repo_id: str, public: bool) -> str:
     return str(url)
 
 
+def option_value(name: str, value: str, kind: str) -> str | int | bool:
+    """The value of --option NAME VALUE as a field of that type takes it.
+
+    Raises:
+        ValueError: no whole number, or neither true nor false.
+    """
+    if kind == "bool":
+        if value.lower() not in ("true", "false"):
+            raise ValueError(f"--option {name} {value}: expected true or false")
+        return value.lower() == "true"
+    if kind.startswith("int"):
+        if not value.isdecimal():
+            raise ValueError(f"--option {name} {value}: expected a whole number")
+        return int(value)
+    return value
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=list(BUILDERS), required=True)
     parser.add_argument("--data_dir", required=True, help="where the original files are")
     parser.add_argument("--output_dir", required=True, help="new folder for the Parquet files and their card")
-    parser.add_argument("--configs", nargs="+", help="configurations to write (default: all)")
+    parser.add_argument("--configs", nargs="+", help="configurations to write (default: all of the official files)")
     parser.add_argument("--splits", nargs="+", help="splits to write (default: those that are present)")
     parser.add_argument("--images", choices=("required", "absent"), default="required")
     parser.add_argument("--missing", choices=("error", "skip"), default="error")
@@ -235,8 +258,9 @@ def main(argv: list[str] | None = None) -> None:
     own = {name for name in own if len({getattr(config, name) for config in known.values()}) == 1}
     if unknown := [name for name, _ in args.option if name not in own]:
         parser.error(f"--option {unknown[0]}: {args.dataset} has {', '.join(sorted(own)) or 'none'}")
-    options |= dict(args.option)
+    kinds = {field.name: str(field.type) for field in fields}
     try:
+        options |= {name: option_value(name, value, kinds[name]) for name, value in args.option}
         folder = write_parquet(
             args.dataset,
             args.data_dir,

@@ -190,11 +190,13 @@ def check_image_options(images: str, missing: str) -> None:
         raise ValueError(f'missing must be "error" or "skip", got {missing!r}')
 
 
-def report_missing(gone: Sequence[str], total: int, missing: str, report_file: str, remedy: str) -> None:
+def report_missing(
+    gone: Sequence[str], total: int, missing: str, report_file: str, remedy: str, what: str = "are missing"
+) -> None:
     """Write the full list of missing images and raise it as one error, or log it when `missing` is "skip"."""
     os.makedirs(os.path.dirname(report_file), exist_ok=True)
     Path(report_file).write_text("\n".join(gone) + "\n", encoding="utf-8")
-    found = f"{len(gone):,} of {total:,} images are missing: {first_few(gone)}. Full list: {report_file}."
+    found = f"{len(gone):,} of {total:,} images {what}: {first_few(gone)}. Full list: {report_file}."
     if missing == "error":
         raise FileNotFoundError(
             f'{found} {remedy} To leave out the rows that need them, pass missing="skip" '

@@ -33,6 +33,7 @@ from data_scripts.wire_format import field as wire_field
 BYTES, FLOAT, INT64 = "bytes", "float", "int64"
 TYPES = {1: BYTES, 2: FLOAT, 3: INT64}
 NUMBERS = {kind: number for number, kind in TYPES.items()}
+DATA_OFFSET = 12  # bytes of a record before its data
 
 
 @dataclass
@@ -66,8 +67,8 @@ def read_records(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
         offset = count = 0
         while offset < size:
             where, advice = f"{path}: record {count} at byte {offset:,}", "the file is damaged, copy it again"
-            header = file.read(12)
-            if len(header) < 12:
+            header = file.read(DATA_OFFSET)
+            if len(header) < DATA_OFFSET:
                 raise ValueError(f"{where} is cut off after {len(header)} bytes; {advice}")
             if masked_crc32c(header[:8]) != int.from_bytes(header[8:], "little"):
                 hint = "the file is compressed with gzip, unpack it" if header[:2] == b"\x1f\x8b" else advice

@@ -117,7 +117,11 @@ def test_products_keep_their_views_and_labels(tree):
         "category": "DRESSES",
         "subcategory": "GOWNS",
         "gender": None,
+        "caption": "Caf\u00e9 Dress. Silk dress in white. Hidden zip.",
+        "category_id": 0,
+        "subcategory_id": 4,
         "attributes": ["2", "silk"],  # an id without a name stays an id
+        "attribute_ids": [2, 1],
         "image_ids": ["11_a", "11_b"],
     }
     assert second["gender"] == "Women" and second["category"] is None and second["attributes"] == []
@@ -153,6 +157,42 @@ def test_both_texts_are_joined_by_one_full_stop(tree, title, description, captio
     assert build(tree, splits="validation")["validation"]["caption"][:] == [caption]
 
 
+def test_fashionvils_caption_joins_the_texts_as_they_are(tree):
+    rows = build(tree, "products", caption="fashionvil")["train"]
+    assert rows["caption"][:] == ["Caf\u00e9 Dress..Silk dress in white. Hidden zip.", "."]
+
+
+def test_labels_beyond_their_number_are_an_error_that_names_the_product(tree):
+    assert build(tree, "products", num_attributes=3, num_subcategories=5)["train"]["subcategory_id"][:] == [4, None]
+    for option, key, value in (("num_attributes", "attributes_id", 2), ("num_subcategories", "subcategory_id", 4)):
+        message = rf"train_info\.json, product 0 \(from 0\), {key}: {value} is out of range, expected 0 to {value - 1}"
+        with pytest.raises(ValueError, match=message):
+            build(tree, "products", **{option: value})
+
+
+def test_a_damaged_view_is_named_and_counted_and_its_product_keeps_the_others(tree, caplog):
+    (tree / "train/11_b.png").write_bytes(b"no picture")
+    assert build(tree, "products")["train"]["image_ids"][:] == [["11_a", "11_b"], ["12"]]  # not opened
+    with pytest.raises(FileNotFoundError, match=r"1 of 4 images cannot be used: .*11_b\.png: not an image file"):
+        build(tree, "products", check=True)
+    rows = build(tree, "products", check=True, missing="skip")["train"]
+    assert rows["image_ids"][:] == [["11_a"], ["12"]]
+    assert "train 0 of 2" in caplog.text and "Images left out: 1 of 4" in caplog.text and "11_b.png" in caplog.text
+
+
+def test_a_product_without_images_is_an_error_or_left_out_and_counted(tree, caplog):
+    save(tree / "train_info.json", [*ENTRIES, {"id": 13, "images": [], "title": "Belt", "description": ""}])
+    with pytest.raises(ValueError, match=r"1 products have no image: train product 13"):
+        build(tree, "products")
+    assert build(tree, "products", missing="skip")["train"]["product_id"][:] == ["11", "12"]
+    assert "train 1 of 3" in caplog.text
+
+
+def test_photos_are_found_under_another_ending(tree):
+    (tree / "train/12.png").rename(tree / "train/12.jpeg")
+    assert shades(build(tree)["train"]) == [10, 20, 30]
+
+
 def test_without_labels_the_ids_stand_for_the_names(tree):
     (tree / "labels.json").unlink()
     first = build(tree, "products", images="absent")["train"][0]
@@ -169,7 +209,7 @@ def test_missing_photos_are_one_list_and_counted_on_request(tree, caplog):
     for _ in range(2):
         caplog.clear()
         assert build(tree, "products", missing="skip")["train"]["image_ids"][:] == [["11_b"]]
-        assert "train 2 of 3" in caplog.text
+        assert "train 1 of 2" in caplog.text and "Images left out: 2 of 4" in caplog.text
     assert build(tree, missing="skip")["train"]["image_id"][:] == ["11_b"]
     assert build(tree, images="absent")["train"]["image_id"][:] == ["11_a", "11_b", "12"]
 
@@ -195,16 +235,18 @@ def wrong(**changes):
         ({"a": 1}, "expected a list of products, got dict"),
         ([wrong(), "x"], r"product 1 \(from 0\): expected an object, got x"),
         ([wrong(title=..., images=...)], r"product 0 \(from 0\): lacks images, title"),
-        ([wrong(images=[])], "expected a list of at least one file name in images"),
-        ([wrong(images="1.png")], "expected a list of at least one file name in images"),
+        ([wrong(images=[" "])], "expected file names in images"),
+        ([wrong(images="1.png")], "expected a list of file names in images"),
+        ([wrong(images=["../1.png"])], r"photos lie under .*train, got \.\./1\.png"),
         ([wrong(images=["1.png", "1.png"])], "a photo is listed twice"),
         ([wrong(id="a/b")], "may not hold a path separator"),
         ([wrong(id=None)], "expected an id"),
         ([wrong(title=["t"])], "expected a text in title"),
         ([wrong(description=3)], "expected a text in description"),
-        ([wrong(category_id="SHOES")], "expected a whole number as the id of one of the categories, got 'SHOES'"),
-        ([wrong(attributes_id=5)], "expected a list of ids in attributes_id, got 5"),
-        ([wrong(attributes_id=[[1]])], "expected a whole number as the id of one of the attributes"),
+        ([wrong(category_id="SHOES")], "category_id: expected a whole number, got 'SHOES'"),
+        ([wrong(attributes_id=5)], "attributes_id: expected a list of ids, got 5"),
+        ([wrong(attributes_id=[[1]])], "attributes_id: expected a whole number"),
+        ([wrong(subcategory_id=-1)], "subcategory_id: -1 is out of range, expected 0 or more"),
         ([wrong(), wrong(id="1", images=["2.png"])], "ids twice: 1"),
         ([wrong(), wrong(id=2)], "photos of two products: 1; leave each to one product"),
     ],
@@ -374,6 +416,8 @@ def test_derived_layout_gives_the_same_rows(official, tmp_path):
             assert len(first[split]) == len(second[split])
             column = {"pairs": "image", "products": "images"}[config]
             for a, b in zip(first[split], second[split], strict=True):
+                for name in ("category_id", "subcategory_id"):  # the official files have names alone
+                    assert a.pop(name) is None and isinstance(b.pop(name), int)
                 photos = [value if isinstance(value, list) else [value] for value in (a.pop(column), b.pop(column))]
                 assert a == b
                 for one, other in zip(*photos, strict=True):

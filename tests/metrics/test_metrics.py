@@ -179,3 +179,30 @@ def test_outfit_compatibility_agrees_with_the_protocol(load):
 def test_outfit_compatibility_refuses_other_input(load, scores, labels, message):
     with pytest.raises(ValueError, match=message):
         load("outfit_compatibility").compute(scores=scores, labels=labels)
+
+
+def test_ocir_figures_of_hand_typed_ranks(load):
+    # Category a: 1 of 2 under 10, both under 30; category b: 0, 0 and 1 of 1. Categories count alike.
+    figures = load("ocir").compute(ranks=[9, 29, 49], categories=["a", "a", "b"])
+    assert figures == pytest.approx(
+        {"recall_at10": 25.0, "recall_at30": 50.0, "recall_at50": 100.0, "average_recall": 175 / 3}
+    )
+
+
+def test_classification_figures_of_hand_typed_predictions(load):
+    # F1 of 0: 2 * 1 / (2 + 1), of 1: 0 (never predicted), of 2: 2 * 1 / (1 + 2), of 5: 0 (never right).
+    figures = load("classification").compute(predictions=[0, 0, 2, 5], references=[0, 1, 2, 2])
+    assert figures == pytest.approx({"accuracy": 50.0, "macro_f1": 100 * (2 / 3 + 0 + 2 / 3 + 0) / 4})
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("ocir", {"ranks": [], "categories": []}, "no ranks"),
+        ("ocir", {"ranks": [-1], "categories": ["a"]}, "never negative, got -1"),
+        ("classification", {"predictions": [], "references": []}, "no rows"),
+    ],
+)
+def test_new_modules_refuse_what_they_cannot_count(load, name, given, message):
+    with pytest.raises(ValueError, match=message):
+        load(name).compute(**given)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from train.retrieval.image_text_protocols import IMAGE_TEXT_PROTOCOLS, ImageTextProtocol
+from train.retrieval.ocir_protocols import OCIR_PROTOCOLS, OcirProtocol
 from train.retrieval.ranking import ranks_of_targets, subset_ranks
 from train.retrieval.statistics import (
     DEFAULT_RESAMPLES,
@@ -230,13 +231,13 @@ class ProtocolResult:
         }
 
 
-def find_protocol(name: str) -> Protocol | ImageTextProtocol:
-    """The protocol of this name, composed or image-text.
+def find_protocol(name: str) -> Protocol | ImageTextProtocol | OcirProtocol:
+    """The protocol of this name, composed, image-text or for missing items of outfits.
 
     Raises:
         ValueError: no such protocol; lists the names.
     """
-    known = {**PROTOCOLS, **IMAGE_TEXT_PROTOCOLS}
+    known = {**PROTOCOLS, **IMAGE_TEXT_PROTOCOLS, **OCIR_PROTOCOLS}
     if name not in known:
         raise ValueError(f"unknown protocol {name!r}; one of {', '.join(known)}")
     return known[name]
@@ -327,6 +328,21 @@ def protocol_figures(
         system: {k: float(v) for k, v in protocol.figures(_group_means(record.hits(), strata)).items()}
         for system, record in records.items()
     }
+
+
+def protocol_hits(
+    name: str, data: ComposedSet, image_features: Tensor, queries: Tensor, max_block_bytes: int | None = None
+) -> dict[str, np.ndarray]:
+    """Hits (q, M) of every query at every cut-off, by category where the protocol counts by it, else under "all".
+
+    queries: (Q, D) normalised. Other arguments and errors: as :func:`evaluate_protocol`.
+    """
+    protocol, _, records = _ranked(name, data, image_features, {MODEL: queries}, max_block_bytes)
+    hits = records[MODEL].hits()
+    if not protocol.by_category:
+        return {"all": hits}
+    categories = np.asarray(data.categories)
+    return {str(category): hits[categories == category] for category in dict.fromkeys(data.categories)}
 
 
 def _group_means(values: np.ndarray, strata: np.ndarray | None) -> dict[str, np.ndarray]:
