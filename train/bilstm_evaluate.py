@@ -5,7 +5,8 @@
     python train/bilstm_evaluate.py --model runs/bi/model runs/vse/model runs/siamese/model --weights 1 0.5 0.5 \\
         --data_dir data/polyvore --output_dir runs/fusion
 
-Protocols polyvore/fitb and polyvore/compatibility. Controls: chance, the most popular answer, and the category that is
+Protocols polyvore/fitb and polyvore/compatibility, and those of Polyvore Outfits (train/retrieval/outfit_protocols.py);
+train/evaluation.py evaluates one model under one of them. Controls: chance, the most popular answer, and the category that is
 worn most with the question's, both counted on the training outfits. Several models are fused by weighted means of their
 scores; without --weights all weigh the same, with --fit_weights they are chosen on the validation split.
 
@@ -15,11 +16,14 @@ standard output is one JSON object.
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from train.engine.arguments import argument, parse_arguments, run_program
 from train.engine.bilstm_arguments import OutfitData
+
+KINDS = ("fill_in_blank", "compatibility")  # of questions
 
 
 @dataclasses.dataclass
@@ -48,11 +52,20 @@ def main() -> None:
     print(json.dumps({r["protocol"]: {n: round(f["value"], 4) for n, f in r["figures"].items()} for r in results}))
 
 
-def evaluate(arguments: OutfitEvaluation, data: OutfitData) -> list[dict[str, Any]]:
+def evaluate(
+    arguments: OutfitEvaluation, data: OutfitData, kinds: Sequence[str] = KINDS, data_name: str | None = None
+) -> list[dict[str, Any]]:
     """Score, compare with the controls, and write the files.
 
+    Args:
+        kinds: of questions. data_name: of the data, for reports and cards.
+
     Returns:
-        One result per protocol, as in results.json.
+        One result per kind, as in results.json.
+
+    Raises:
+        FileNotFoundError: data or model are missing.
+        ValueError: a model of another system, or weights that do not fit.
     """
     import numpy as np
     from accelerate import Accelerator
@@ -61,62 +74,77 @@ def evaluate(arguments: OutfitEvaluation, data: OutfitData) -> list[dict[str, An
     from train.engine.run import replace_text
     from train.evaluation import check_output_dir, package_versions
     from train.retrieval.loading import describe_model, load_model
-    from train.retrieval.outfit_protocols import blank_result, compatibility_result, fused
+    from train.retrieval.outfit_protocols import blank_result, compatibility_result, fused, protocol_of
 
-    folder = Path(arguments.output_dir)
+    folder = Path(arguments.output_dir) if arguments.output_dir else None
     check_output_dir(folder, arguments.overwrite)
     if arguments.weights and len(arguments.weights) != len(arguments.model):
         raise ValueError(f"--weights has {len(arguments.weights)} numbers for {len(arguments.model)} models")
     device = Accelerator(cpu=arguments.cpu or None).device
     loaded = [load_model(name, arguments.revision, arguments.trust_remote_code, device) for name in arguments.model]
+    for name, (model, _) in zip(arguments.model, loaded, strict=True):
+        if model.config.model_type != "bilstm":
+            raise ValueError(f"{name} is a {type(model).__name__}; outfits need a Bi-LSTM (model type bilstm)")
     weights = arguments.weights or [1.0] * len(loaded)
     if arguments.fit_weights and len(loaded) > 1:
-        validation, _, right = scores_of(loaded, arguments, data, data.validation_split)
-        weights = best_weights([blanks for blanks, _ in validation], right)
-    scored, questions, right = scores_of(loaded, arguments, data, arguments.split)
-    blanks = fused([one for one, _ in scored], weights, True) if len(scored) > 1 else scored[0][0]
-    outfits = fused([one for _, one in scored], weights, False) if len(scored) > 1 else scored[0][1]
+        validation, questions = scores_of(loaded, arguments, data, data.validation_split, KINDS[:1])
+        weights = best_weights([scores["fill_in_blank"] for scores in validation], questions.right_mask())
+    scored, questions = scores_of(loaded, arguments, data, arguments.split, kinds)
+    own = {
+        kind: fused([scores[kind] for scores in scored], weights, kind == "fill_in_blank")
+        if len(scored) > 1
+        else scored[0][kind]
+        for kind in kinds
+    }
     train = load_outfits(data, data.train_split, photos=False)
     asked = load_outfits(data, arguments.split, photos=False)
-    known = products(data, train, asked)
-    blank_controls, outfit_controls = control_scores(train, asked, questions, known)
-    labels = np.array(questions.labels)
-    results = [
-        blank_result(blanks, right, blank_controls, arguments.resamples, arguments.seed),
-        compatibility_result(outfits, labels, outfit_controls, max(100, arguments.resamples // 10), arguments.seed),
-    ]
+    blank_controls, outfit_controls = control_scores(train, asked, questions, products(data, train, asked))
+    right, labels = questions.right_mask(), np.array(questions.labels)
+    results = []
+    for kind in kinds:
+        name = protocol_of(kind, data.dataset, data.disjoint)
+        if kind == "fill_in_blank":
+            results.append(blank_result(own[kind], right, blank_controls, arguments.resamples, arguments.seed, name))
+        else:
+            resamples = max(100, arguments.resamples // 10)
+            results.append(compatibility_result(own[kind], labels, outfit_controls, resamples, arguments.seed, name))
     for result in results:
         print(result.table(), end="\n\n")
     described = [describe_model(name, model) for name, (model, _) in zip(arguments.model, loaded, strict=True)]
+    digest = fingerprint(questions)
     origin = {
         "split": arguments.split,
         "questions": data.questions or "official",
-        "data": {"layout": data.dataset, "fingerprint": fingerprint(questions), "questions": len(questions.blanks)},
         "seed": arguments.seed,
         "model": described[0] if len(described) == 1 else described,
+        "mixed_precision": "no",
         "packages": package_versions(),
     } | ({"weights": weights} if len(loaded) > 1 else {})
-    written = [result.to_dict() | origin for result in results]
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = {"fill_in_blank": blanks, "compatibility": outfits, "labels": labels, "right": right}
-    for number, (own_blanks, own_outfits) in enumerate(scored):
-        arrays |= {f"fill_in_blank_{number}": own_blanks, f"compatibility_{number}": own_outfits}
-    np.savez_compressed(folder / "scores.npz", **arrays)
-    replace_text(folder / "results.json", json.dumps({"results": written}, indent=2) + "\n")
+    written = []
+    for result in results:
+        about = {"layout": data.dataset, "fingerprint": digest, "queries": result.queries}
+        written.append(result.to_dict() | origin | {"data": about | ({"name": data_name} if data_name else {})})
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = own | {"labels": labels, "right": right}
+        for number, scores in enumerate(scored):
+            arrays |= {f"{kind}_{number}": values for kind, values in scores.items()}
+        np.savez_compressed(folder / "scores.npz", **arrays)
+        replace_text(folder / "results.json", json.dumps({"results": written}, indent=2) + "\n")
     return written
 
 
-def scores_of(loaded: list, arguments: OutfitEvaluation, data: OutfitData, split: str) -> tuple[list, Any, Any]:
-    """Of every model the scores of blanks and of outfits; the questions; the places of the right answers."""
-    import numpy as np
-
+def scores_of(
+    loaded: list, arguments: OutfitEvaluation, data: OutfitData, split: str, kinds: Sequence[str]
+) -> tuple[list[dict[str, Any]], Any]:
+    """Of every model the scores by kind of questions, and the questions."""
     from train.engine.bilstm import bank_of, pair_scores
     from train.engine.outfits import load_outfits, load_questions, pooled_features
     from train.retrieval.outfit_scores import score_outfits, score_questions
 
     photos = any(model.config.has_images for model, _ in loaded)
     asked = load_outfits(data, split, photos)
-    questions = load_questions(data, split, data.questions, photos)
+    questions = load_questions(data, split, data.questions, photos, asked, kinds)
     cache = Path(data.feature_cache or Path(arguments.output_dir) / "cache")
     scored = []
     for model, processor in loaded:
@@ -125,14 +153,16 @@ def scores_of(loaded: list, arguments: OutfitEvaluation, data: OutfitData, split
             features = pooled_features(model, processor, asked, cache, data.feature_batch)
         bank = bank_of(model, processor, asked, features)
         direction = arguments.direction or ("both" if model.config.has_recurrent else "pooled")
-        blanks = score_questions(model, bank, questions.blanks, direction, data.missing)
-        if model.config.has_recurrent:
-            outfits = score_outfits(model, bank, questions.lines, data.missing)
-            outfits = outfits[direction if direction != "pooled" else "both"]
-        else:
-            outfits = pair_scores(bank, questions.lines)
-        scored.append((blanks, outfits))
-    return scored, questions, np.array([places[0] for places in questions.right])
+        scores = {}
+        if "fill_in_blank" in kinds:
+            scores["fill_in_blank"] = score_questions(model, bank, questions.blanks, direction, data.missing)
+        if "compatibility" in kinds and model.config.has_recurrent:
+            found = score_outfits(model, bank, questions.lines, data.missing)
+            scores["compatibility"] = found[direction if direction != "pooled" else "both"]
+        elif "compatibility" in kinds:
+            scores["compatibility"] = pair_scores(bank, questions.lines)
+        scored.append(scores)
+    return scored, questions
 
 
 def best_weights(scores: list, right: Any) -> list[float]:
@@ -167,7 +197,10 @@ def products(data: OutfitData, *parts: Any) -> dict[str, Any]:
 
 
 def control_scores(train: Any, asked: Any, questions: Any, known: dict[str, Any]) -> tuple[dict, dict]:
-    """Scores of the controls "popularity" and "categories", of blanks and of outfits."""
+    """Scores of the controls "popularity" and "categories", of blanks and of outfits.
+
+    Shards know no categories, and then neither do the controls.
+    """
     import numpy as np
 
     from train.retrieval.outfit_protocols import Controls
@@ -176,7 +209,7 @@ def control_scores(train: Any, asked: Any, questions: Any, known: dict[str, Any]
         [[(known[train.ids[place]], train.categories[place]) for place in outfit] for outfit in train.outfits]
     )
     category = dict(zip(asked.ids, asked.categories, strict=True))
-    widest = max(len(blank.answers) for blank in questions.blanks)
+    widest = max((len(blank.answers) for blank in questions.blanks), default=0)
     popular, fits = (np.full((len(questions.blanks), widest), np.nan) for _ in range(2))
     for number, blank in enumerate(questions.blanks):
         others = [category[item] for item in blank.items if item in category]
@@ -197,10 +230,14 @@ def control_scores(train: Any, asked: Any, questions: Any, known: dict[str, Any]
         )
         for line in lines
     ]
-    return (
+    controls_of = (
         {"popularity": popular, "categories": fits},
         {"popularity": np.array(by_product), "categories": np.array(by_category)},
     )
+    if not any(asked.categories):
+        for scores in controls_of:
+            del scores["categories"]
+    return controls_of
 
 
 def fingerprint(questions: Any) -> str:

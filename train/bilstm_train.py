@@ -4,9 +4,12 @@
         --vision_weights google/mobilenet_v2_1.0_224 --output_dir runs/outfits
     accelerate launch train/bilstm_train.py --config train/recipes/bilstm_train/official.yaml --data_dir data/polyvore \\
         --vision_weights inception_v3.ckpt --train_vision --output_dir runs/bilstm-2017
+    accelerate launch train/bilstm_train.py --config train/recipes/bilstm_train/modern.yaml --data_dir data/polyvore \\
+        --records data/tf_records --vision_weights google/mobilenet_v2_1.0_224 --output_dir runs/from-shards
 
 The image network is frozen by default, and its features are computed once; --train_vision trains it with all else, as the
-paper does. The first command takes minutes on a CPU; the second is the paper's setting (100,000 steps) and wants a GPU.
+paper does. The first command takes minutes on a CPU; the second is the paper's setting (100,000 steps) and wants a GPU;
+the third reads outfits and photos from the original's TFRecord shards.
 """
 
 import dataclasses
@@ -114,7 +117,7 @@ def main() -> None:
         accelerator = run.accelerator
         with accelerator.main_process_first():
             outfits, validation = (load_outfits(data, s, photos) for s in (data.train_split, data.validation_split))
-            questions = load_questions(data, data.validation_split, data.questions, photos)
+            questions = load_questions(data, data.validation_split, data.questions, photos, validation)
         options = {
             name: getattr(training, name)
             for name in ("recurrent_dropout", "vse_factor", "forward_factor", "backward_factor")

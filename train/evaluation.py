@@ -5,11 +5,13 @@
 
 Composed queries: fashioniq (both galleries in one pass), fashioniq/original-split, fashioniq/val-split, cirr/val,
 composed/pooled-noref, catalogue/same-title. Captions and images: fashiongen/full, fashiongen/sampled-100,
-retrieval/same-title. What each one pins stands in train/retrieval/composed.py and image_text_protocols.py.
+retrieval/same-title. Outfits: polyvore/fitb, polyvore/compatibility (both: polyvore), and the same of
+polyvore-outfits and polyvore-outfits/disjoint. What each one pins stands in train/retrieval/composed.py,
+image_text_protocols.py and outfit_protocols.py.
 
 Prints a table and, as the last line, one JSON object with the model's figures. --output_dir gets results.json (figures
 with 95 % intervals, controls, paired differences, where data and model came from), ranks.npz (rank of every query, for
-train/compare.py) and with --csv results.csv.
+train/compare.py; outfit protocols: scores.npz) and with --csv results.csv.
 
 With several processes (accelerate launch --num_processes N train/evaluation.py ...) the encoding is shared out; the
 features, and so the ranks, are those of one process.
@@ -36,7 +38,7 @@ class EvaluationArguments:
     output_dir: str | None = argument(None, "folder for results.json and ranks.npz; must be empty or new")
     overwrite: bool = argument(False, "write into --output_dir although it is not empty")
     split: str | None = argument(
-        None, "split to evaluate; default: val (FashionIQ, CIRR), valid (catalogue) or validation"
+        None, "split to evaluate; default: val (FashionIQ, CIRR), valid (catalogue), test (outfits) or validation"
     )
     dataset: Literal["fashioniq", "cirr", "catalogue", "fashiongen", "fashionklip"] | None = argument(
         None, "layout of --data_dir; default: from the protocol's name, or from the files"
@@ -44,6 +46,10 @@ class EvaluationArguments:
     caption: list[str] = argument(
         [],
         "image-text protocols: columns whose texts are the caption; default: title, title and description (FashionGen)",
+    )
+    questions: str | None = argument(
+        None,
+        "polyvore protocols: which questions, e.g. typed (fill_in_blank_test_typed.json); default: the official ones",
     )
     candidates: str | None = argument(
         None, "fashiongen/sampled-100: candidate lists of an earlier run (candidates.json); default: drawn with seed 0"
@@ -84,6 +90,7 @@ def evaluate(arguments: EvaluationArguments) -> list[dict[str, Any]] | None:
     from train.retrieval.encode import composer, encode_images, encode_texts
     from train.retrieval.image_text_protocols import IMAGE_TEXT_PROTOCOLS
     from train.retrieval.loading import load_model
+    from train.retrieval.outfit_protocols import PROTOCOLS as OUTFIT_PROTOCOLS
 
     names = protocols_named(arguments.protocol)
     image_text = names[0] in IMAGE_TEXT_PROTOCOLS
@@ -91,6 +98,8 @@ def evaluate(arguments: EvaluationArguments) -> list[dict[str, Any]] | None:
     check_output_dir(folder, arguments.overwrite)
     accelerator = Accelerator(cpu=arguments.cpu or None)
     check_processes(accelerator.num_processes)
+    if names[0] in OUTFIT_PROTOCOLS:
+        return ask_outfits(arguments, names, folder) if accelerator.is_main_process else None
     if image_text:
         outcomes, data, model = rank_image_text(arguments, names[0], accelerator)
         return write_results(arguments, folder, outcomes, data, model) if accelerator.is_main_process else None
@@ -167,6 +176,47 @@ def rank_image_text(arguments: EvaluationArguments, name: str, accelerator: Any)
         name, data, images, texts, candidates, arguments.resamples, arguments.seed, max_block_bytes=block
     )
     return [outcome], data, model
+
+
+def ask_outfits(arguments: EvaluationArguments, names: tuple[str, ...], folder: Path | None) -> list[dict[str, Any]]:
+    """Answer outfit questions, on one process, as train/bilstm_evaluate.py does for one model.
+
+    Raises:
+        ValueError: an argument that these protocols have no use for.
+    """
+    import tempfile
+
+    from train.bilstm_evaluate import OutfitEvaluation
+    from train.bilstm_evaluate import evaluate as evaluate_outfits
+    from train.engine.bilstm_arguments import OutfitData
+    from train.engine.run import replace_text
+    from train.retrieval.outfit_protocols import PROTOCOLS
+
+    given = {"--dataset": arguments.dataset, "--caption": arguments.caption, "--candidates": arguments.candidates}
+    given["--mixed_precision"] = arguments.mixed_precision != "no"
+    if unused := [flag for flag, value in given.items() if value]:
+        raise ValueError(f"{names[0]} has no use for {', '.join(unused)}; leave it out")
+    protocol = PROTOCOLS[names[0]]
+    if arguments.questions and protocol.dataset != "polyvore":
+        raise ValueError(f"{names[0]} has one set of questions; leave --questions out")
+    same = ("output_dir", "overwrite", "revision", "trust_remote_code", "resamples", "seed", "cpu")
+    evaluation = OutfitEvaluation(
+        [arguments.model], split=arguments.split or "test", **{name: getattr(arguments, name) for name in same}
+    )
+    with tempfile.TemporaryDirectory() as features:
+        data = OutfitData(
+            arguments.data_dir,
+            protocol.dataset,
+            protocol.disjoint,
+            questions=arguments.questions,
+            missing=arguments.missing_images,
+            feature_cache=None if folder else features,
+            feature_batch=arguments.batch_size,
+        )
+        results = evaluate_outfits(evaluation, data, [PROTOCOLS[name].kind for name in names], arguments.data_name)
+    if folder is not None and arguments.csv:
+        replace_text(folder / "results.csv", csv_text(results))
+    return results
 
 
 def write_results(

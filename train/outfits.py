@@ -13,6 +13,8 @@ data_scripts/catalogue.py). Pictures that are given are photo files or ids of it
 generate   the best outfits around the given items, in any order, with a beam search (train/retrieval/outfit_search.py);
            --queries reads a file [{"image_query": [ids], "text_query": words}, ...], all of it. --official_generation
            is the published greedy algorithm instead, with its repeats; where it would crash, that is the result.
+           An outfit has one item of a slot. Slots are those of --slots, or else groups of categories that training
+           outfits hardly ever have together (train/retrieval/outfit_slots.py).
 complete   the items that fit best into the blank of an outfit, with their probabilities.
 score      how compatible each of one or more outfits is, beside the outfits of the data.
 
@@ -20,6 +22,7 @@ score      how compatible each of one or more outfits is, beside the outfits of 
 among the distinct products of the split: higher is better. The last line on standard output is one JSON object.
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -60,8 +63,11 @@ class ChoiceArguments:
 
     categories: list[str] = argument([], "choose items of these categories only")
     slots: str | None = argument(
-        None, 'JSON file {"shoes": ["Boots", "Sandals"], ...}: categories of which an outfit has one item together'
+        None,
+        'JSON file {"shoes": ["Boots", "Sandals"], ...}: categories of which an outfit has one item together; default: '
+        "those that training outfits hardly ever have together",
     )
+    category_slots: bool = argument(False, "one item of every category, whatever the training outfits have")
     same_category: bool = argument(False, "let an outfit have several items of one category")
 
 
@@ -90,9 +96,11 @@ class GenerateArguments(ChoiceArguments):
             raise ValueError("--queries FILE replaces --images, --photos and --text; give one or the other")
         if not self.queries and not self.images and not self.photos:
             raise ValueError("an outfit is made around a picture: give --images ID, --photos FILE or --queries FILE")
-        if self.official_generation and (self.photos or self.categories or self.slots):
+        rules = self.categories or self.slots or self.category_slots
+        if self.official_generation and (self.photos or rules):
             raise ValueError(
-                "--official_generation knows items of the data and no rules: leave out --photos, --categories, --slots"
+                "--official_generation knows items of the data and no rules: leave out --photos, --categories, --slots "
+                "and --category_slots"
             )
         if self.min_items > self.max_items:
             raise ValueError(f"--min_items {self.min_items} is above --max_items {self.max_items}")
@@ -169,7 +177,7 @@ def main(argv: list[str] | None = None) -> None:
 def generate(where: BankArguments, arguments: GenerateArguments) -> dict[str, Any]:
     queries = read_queries(arguments)
     bank = open_bank(where, any(query.text for query in queries))
-    groups = read_slots(bank, arguments)
+    groups = {} if arguments.official_generation else find_slots(bank, where, arguments)
     choice_rules(bank, arguments, groups)  # wrong rules are found before the first query
     results = []
     for number, query in enumerate(queries, 1):
@@ -200,7 +208,7 @@ def generate(where: BankArguments, arguments: GenerateArguments) -> dict[str, An
     failed = sum("error" in result for result in results)
     if failed == len(results):
         raise ValueError(f"the original's algorithm fails on every query; the first: {results[0]['error']}")
-    write_results(where, arguments, bank, results)
+    write_results(where, arguments, bank, results, slots=groups)
     return {
         "output_dir": where.output_dir,
         "outfits": len(results) - failed,
@@ -215,7 +223,8 @@ def complete(where: BankArguments, arguments: CompleteArguments) -> dict[str, An
 
     bank = open_bank(where)
     places = [bank.find(name, "--outfit") for name in arguments.outfit]
-    rules = choice_rules(bank, arguments, read_slots(bank, arguments))
+    groups = find_slots(bank, where, arguments)
+    rules = choice_rules(bank, arguments, groups)
     products = {bank.data.identities[place] for place in places}
     slots = {rules["slots"][place] for place in places} - {-1} if rules["slots"] else set()
     candidates = [
@@ -247,7 +256,7 @@ def complete(where: BankArguments, arguments: CompleteArguments) -> dict[str, An
     for answer in answers:
         print(f"{100 * answer['probability']:6.2f} %  {answer['id']}")
     result = {"outfit": arguments.outfit, "blank_position": position, "candidates": len(candidates)}
-    write_results(where, arguments, bank, [result | {"answers": answers, "picture": "outfit-1.png"}])
+    write_results(where, arguments, bank, [result | {"answers": answers, "picture": "outfit-1.png"}], slots=groups)
     return {"output_dir": where.output_dir, "answers": [answer["id"] for answer in answers]}
 
 
@@ -419,6 +428,38 @@ def known_words(bank: Any, text: str, official_words: bool) -> tuple[list[int] |
 # Making
 
 
+def find_slots(bank: Any, where: BankArguments, arguments: ChoiceArguments) -> dict[str, list[str]]:
+    """Slot -> its categories: those of --slots, or else those that the training outfits show.
+
+    Without training outfits the split's own are asked; without outfits (a catalogue) every category is a slot.
+
+    Raises:
+        FileNotFoundError, ValueError: from `read_slots`.
+        ValueError: options that contradict each other.
+    """
+    from train.engine.bilstm_arguments import OutfitData
+    from train.engine.outfits import load_outfits
+    from train.retrieval.outfit_slots import slots_by_cooccurrence
+
+    given = {"--slots": arguments.slots, "--category_slots": arguments.category_slots}
+    chosen = [flag for flag, value in (given | {"--same_category": arguments.same_category}).items() if value]
+    if len(chosen) > 1:
+        raise ValueError(f"{' and '.join(chosen)} contradict each other; give one")
+    if arguments.slots:
+        return read_slots(bank, arguments)
+    if chosen or not any(bank.data.categories) or not bank.data.outfits:
+        return {}
+    data = bank.data
+    if data.split != "train":
+        source = OutfitData(where.data_dir, where.dataset, where.disjoint, missing=where.missing)
+        with contextlib.suppress(FileNotFoundError):
+            data = load_outfits(source, "train", photos=False)
+    slots = slots_by_cooccurrence([[data.categories[place] for place in outfit] for outfit in data.outfits])
+    if slots:
+        print(f"slots of {len(data.outfits):,} {data.split} outfits: {'; '.join(slots)}")
+    return slots
+
+
 def read_slots(bank: Any, arguments: ChoiceArguments) -> dict[str, list[str]]:
     """Slot -> its categories, as --slots has them; categories that no item has are named.
 
@@ -426,10 +467,6 @@ def read_slots(bank: Any, arguments: ChoiceArguments) -> dict[str, list[str]]:
         FileNotFoundError: no such file.
         ValueError: it is no such thing, or no item has any of its categories.
     """
-    if not arguments.slots:
-        return {}
-    if arguments.same_category:
-        raise ValueError("--slots and --same_category contradict each other; give one")
     groups = read_json(Path(arguments.slots), "--slots")
     fits = isinstance(groups, dict) and all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in groups.values()

@@ -306,6 +306,10 @@ names = ("pixel_values",) * ("image" in reads) + ("input_ids", "attention_mask")
 inputs = {k: v for k, v in inputs.items() if k in names}
 text = {k: v for k, v in inputs.items() if k in ("input_ids", "attention_mask")}
 image = {k: v for k, v in inputs.items() if k == "pixel_values"}
+if getattr(model.config, "has_images", False) and "image" not in reads:
+    # A model without image network reads features of one in the place of pictures.
+    image = {"image_features": torch.linspace(-1, 1, model.config.vision_feature_dim)[None]}
+    inputs |= image
 calls = {"get_image_features": image, "get_text_features": text, "get_query_features": image | text}
 features = {}
 for method, arguments in calls.items():

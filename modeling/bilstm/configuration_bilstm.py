@@ -66,6 +66,7 @@ class BiLSTMConfig(PreTrainedConfig):
         image_dropout: of the image features while the image network is trained; 0.2 in the original.
         train_batch_norm: True lets batch norm follow the batches in `model.train()`, as the original does where it
             trains the image network; False keeps its stored statistics.
+        item_word_deviation: standard deviation of a fresh table of words that items are read by.
         official_end_columns: True gives the softmax of training one zero column for the end of every outfit, as the
             original has it, so that the loss of an end can't fall below the logarithm of the batch. Deviation: by
             default there is one, as in scoring.
@@ -98,6 +99,7 @@ class BiLSTMConfig(PreTrainedConfig):
     official_end_columns: bool = False
     official_siamese_pairs: bool = False
     initializer_range: float = 0.08
+    item_word_deviation: float | int = 0.3
 
     def __post_init__(self, **kwargs) -> None:
         if isinstance(self.vision_config, dict):

@@ -5,11 +5,13 @@ another shape is an error that names it. Matrices of TensorFlow multiply on the 
 """
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import torch
 
 from .configuration_bilstm import BiLSTMConfig, BiLSTMInceptionConfig
+from .inception_bilstm import InceptionV3
 from .modeling_bilstm import BiLSTMModel
 from .names import IN_TORCH, INCEPTION, STEP, inception_modules
 
@@ -78,15 +80,28 @@ def _cell_of(variables: Variables) -> str:
 
 def _inception_config(variables: Variables) -> BiLSTMInceptionConfig:
     """The depth multiplier and least depth that give the layers' channels."""
-    widths = {64: "Conv2d_2b_3x3", 192: "Conv2d_4a_3x3", 80: "Conv2d_3b_1x1", 32: "Conv2d_1a_3x3"}
-    found = {full: variables[f"{INCEPTION}{layer}/weights"].shape[-1] for full, layer in widths.items()}
-    widest = variables[f"{INCEPTION}Mixed_7b/Branch_2/Conv2d_0a_1x1/weights"].shape[-1]  # 448 at full width
-    least = found[32]
-    for multiplier in sorted({widest / 448, *(1 / k for k in range(1, 65)), *(k / 64 for k in range(1, 129))}):
-        exact = {full: max(int(full * multiplier), least) for full in (*widths, 448)}
-        if exact == found | {448: widest}:
-            return BiLSTMInceptionConfig(depth_multiplier=multiplier, min_depth=min(least, 16))
+    full = _full_channels()
+    found = {layer: variables[name].shape[-1] for layer in full if (name := f"{INCEPTION}{layer}/weights") in variables}
+    least = min(found.values())
+    # A multiplier m gives int(m c) of c channels: it lies in [found / c, (found + 1) / c) wherever there are more than the
+    # least, and below (least + 1) / c elsewhere. Of what is left, a round number is likelier the one that was written.
+    low = max((count / full[layer] for layer, count in found.items() if count > least), default=0.0)
+    high = min((count + 1) / full[layer] for layer, count in found.items())
+    round_ones = {*(1 / k for k in range(1, 65)), *(k / 64 for k in range(1, 129)), *(k / 100 for k in range(1, 201))}
+    for multiplier in (*sorted(round_ones), (low + high) / 2):
+        bare = {layer: int(full[layer] * multiplier) for layer in found}
+        if {layer: max(count, least) for layer, count in bare.items()} == found:
+            floor = least if min(bare.values()) < least else min(least, 16)
+            return BiLSTMInceptionConfig(depth_multiplier=multiplier, min_depth=floor)
     raise ValueError(f"no depth multiplier gives Inception layers of {found} channels")
+
+
+@cache
+def _full_channels() -> dict[str, int]:
+    """TF-slim's name of each convolution -> its channels at full width."""
+    with torch.device("meta"):
+        network = InceptionV3(BiLSTMInceptionConfig())
+    return {layer: network.get_submodule(module).conv.out_channels for layer, module in inception_modules().items()}
 
 
 def inception_from_official(variables: Variables) -> tuple[BiLSTMInceptionConfig, StateDict]:

@@ -49,6 +49,14 @@ class BiLSTMOutput(ModelOutput):
     backward_predictions: torch.FloatTensor | None = None
 
 
+class ItemWords(nn.Embedding):
+    """Word vectors whose mean stands for an item. The original has none: its recurrent networks read pictures alone.
+
+    They begin farther apart than its other tables: means of several words near 0 tell no items apart, and training
+    then takes many epochs to begin.
+    """
+
+
 class BiLSTMModel(PreTrainedModel):
     """Image network, two projections of its features, word table, and a recurrent network in each direction."""
 
@@ -84,7 +92,7 @@ class BiLSTMModel(PreTrainedModel):
             if config.has_images:
                 self.item_embedding = nn.Linear(features, size, bias=False)
             if config.item_inputs != "image":
-                self.item_word_embedding = nn.Embedding(config.vocab_size, size)
+                self.item_word_embedding = ItemWords(config.vocab_size, size)
             for direction in DIRECTIONS:
                 self.add_module(f"{direction}_cell", RecurrentCell(config.cell, size, hidden))
                 self.add_module(f"{direction}_head", nn.Linear(hidden, size))
@@ -104,6 +112,8 @@ class BiLSTMModel(PreTrainedModel):
             init.zeros_(module.bias)
             init.zeros_(module.running_mean)
             init.ones_(module.running_var)
+        elif isinstance(module, ItemWords):
+            init.normal_(module.weight, std=self.config.item_word_deviation)
         elif isinstance(module, nn.Linear | nn.Embedding):
             init.uniform_(module.weight, -spread, spread)
             if getattr(module, "bias", None) is not None:

@@ -7,17 +7,29 @@ transformers, which stays frozen; without it the items are the words of their na
 recipe, the epoch chosen on the validation questions, and scored once on the test questions; then the members of each
 recipe's late fusion are fused with weights chosen on the validation questions. Finished runs are kept. Writes table.json
 and table.md.
+
+    python tests/experiments/bilstm.py --end_to_end --data_dir POLYVORE_TREE --output_dir runs/end-to-end
+
+shows the recipe of 2017 with its image network instead: the whole Inception v3 at 299 pixels, from --vision_weights
+inception_v3.ckpt or from random weights, is trained with everything else on the first 64 outfits, once without a break
+and once killed and resumed, at the same time, on one thread each. Writes end_to_end.json: the losses, and whether both
+runs ended with the same bits.
 """
 
 import dataclasses
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from data_scripts.polyvore import find_root, label_folder, outfit_file, question_files
 from train.engine.arguments import argument, parse_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,13 +52,29 @@ class ExperimentArguments:
     seeds: list[int] = argument([0, 1, 2], "seeds")
 
 
-def call(command: list[str], log: Path) -> None:
-    """Run a program on one thread with its output in a file."""
+@dataclasses.dataclass
+class EndToEnd:
+    """Training with the image network on a few outfits, in place of the tables."""
+
+    end_to_end: bool = argument(False, "train the whole Inception on a few outfits, kill, resume and compare")
+    outfits: int = argument(64, "the first so many training outfits", minimum=8)
+    outfits_per_step: int = argument(8, "outfits of an update", minimum=2)
+    epochs: int = argument(1, "passes over them", minimum=1)
+    inception_multiplier: float = argument(1.0, "width of an Inception with random weights", above=0)
+    inception_size: int = argument(299, "side of its pictures", minimum=75)
+
+
+def begin(command: list[str], log: Path) -> subprocess.Popen:
+    """Start a program on one thread with its output in a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with open(log, "w") as file:
-        done = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, stdout=file, stderr=file)
-    if done.returncode:
+        return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=file, stderr=file)
+
+
+def call(command: list[str], log: Path) -> None:
+    """Run a program to its end."""
+    if begin(command, log).wait():
         raise SystemExit(f"{command[0]} failed, see {log}:\n{log.read_text()[-2000:]}")
 
 
@@ -112,8 +140,107 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+# The image network trained with everything else
+
+
+def small_tree(root: Path, questions: str | None, count: int, folder: Path) -> Path:
+    """A tree of the first training outfits, and of the items of a few validation questions; it links the photos.
+
+    Raises:
+        FileNotFoundError: the tree has no validation questions of this kind.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "label").mkdir(parents=True)
+    (folder / "images").symlink_to(root / "images")
+    names = label_folder(root) / "category_id.txt"
+    if names.is_file():
+        shutil.copy(names, folder / "label")
+    files = {content: question_files(root, content, questions) for content in ("fill_in_blank", "compatibility")}
+    if lacking := [content for content, found in files.items() if "valid" not in found]:
+        raise FileNotFoundError(f"{root}: no validation questions of {' and '.join(lacking)}; see --questions")
+    blanks = json.loads(files["fill_in_blank"]["valid"].read_text())[:4]
+    lines = files["compatibility"]["valid"].read_text().splitlines()
+    lines = [next(line for line in lines if line.startswith(label)) for label in ("1", "0")]
+    named = {key for blank in blanks for key in (*blank["question"], *blank["answers"])}
+    named |= {key for line in lines for key in line.split()[1:]}
+    train, valid = (json.loads(outfit_file(root, split).read_text()) for split in ("train", "valid"))
+    for outfit in valid:
+        outfit["items"] = [item for item in outfit["items"] if f"{outfit['set_id']}_{item['index']}" in named]
+    valid = [outfit for outfit in valid if outfit["items"]]
+    for split, outfits in (("train", train[:count]), ("valid", valid)):
+        (folder / f"label/{split}_no_dup.json").write_text(json.dumps(outfits))
+    (folder / "label/fill_in_blank_valid.json").write_text(json.dumps(blanks))
+    (folder / "label/fashion_compatibility_prediction_valid.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def logged_losses(folder: Path) -> list[float]:
+    log = folder / "metrics.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    return [record["loss"] for record in records if "loss" in record]
+
+
+def killed_and_resumed(command: list[str], folder: Path, at: int) -> int:
+    """Kill a run after its update `at`, and run it to its end; returns how many updates it had logged."""
+    process = begin([*command, "--output_dir", str(folder), "--overwrite"], folder.with_suffix(".killed.log"))
+    while len(logged_losses(folder)) < at:
+        if process.poll() is not None:
+            raise SystemExit(f"the run ended before it could be killed, see {folder.with_suffix('.killed.log')}")
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(logged_losses(folder))
+    call([*command, "--output_dir", str(folder), "--resume"], folder.with_suffix(".log"))
+    return done
+
+
+def run_end_to_end(arguments: ExperimentArguments, sizes: EndToEnd) -> dict:
+    """Train both ways, and what came of it."""
+    folder = Path(arguments.output_dir).resolve()
+    tree = small_tree(find_root(arguments.data_dir), arguments.questions, sizes.outfits, folder / "tree")
+    command = [
+        "train/bilstm_train.py",
+        "--config",
+        "train/recipes/bilstm_train/official.yaml",
+        "--train_vision",
+        "--cpu",
+    ]
+    command += ["--data_dir", str(tree), "--batch_size", str(sizes.outfits_per_step), "--epochs", str(sizes.epochs)]
+    command += ["--image_size", str(sizes.inception_size), "--save", "last", "--checkpoint_steps", "2"]
+    if arguments.vision_weights:
+        command += ["--vision_weights", str(Path(arguments.vision_weights).resolve())]
+    else:
+        command += ["--inception", "--inception_multiplier", str(sizes.inception_multiplier)]
+    whole, cut = folder / "whole", folder / "cut"
+    half = sizes.epochs * (sizes.outfits // sizes.outfits_per_step) // 2
+    started = time.perf_counter()
+    with ThreadPoolExecutor(1) as pool:
+        unbroken = pool.submit(call, [*command, "--output_dir", str(whole), "--overwrite"], whole.with_suffix(".log"))
+        killed_at = killed_and_resumed(command, cut, half + 1)
+        unbroken.result()
+    losses = logged_losses(whole)
+    quarter = max(1, len(losses) // 4)
+    weights = [(run / "model" / "model.safetensors").read_bytes() for run in (whole, cut)]
+    return {
+        "outfits": sizes.outfits,
+        "updates": len(losses),
+        "first_quarter": float(np.mean(losses[:quarter])),
+        "last_quarter": float(np.mean(losses[-quarter:])),
+        "losses": losses,
+        "killed_after": killed_at,
+        "same_losses": losses == logged_losses(cut),
+        "same_bits": weights[0] == weights[1],
+        "seconds": round(time.perf_counter() - started),
+    }
+
+
 def main() -> None:
-    (arguments,) = parse_arguments(ExperimentArguments, description=__doc__)
+    arguments, sizes = parse_arguments(ExperimentArguments, EndToEnd, description=__doc__)
+    if sizes.end_to_end:
+        result = run_end_to_end(arguments, sizes)
+        (Path(arguments.output_dir) / "end_to_end.json").write_text(json.dumps(result, indent=1))
+        print(json.dumps(result))
+        return
     variants = arguments.variants if arguments.vision_weights else ["bilstm-no-vse"]
     folder = Path(arguments.output_dir).resolve()
     rows = []

@@ -100,6 +100,19 @@ def test_a_model_of_words_alone_is_published(hub, run_client, publish_command, t
     assert run_client(client, cache="another_machine").keys() == {"text", "item", "candidates", "outfit"}
 
 
+@pytest.mark.parametrize("variant", ["siamese", "bilstm"])
+def test_a_model_of_precomputed_features_is_published(variant, hub, run_client, publish_command, tmp_path):
+    save(tmp_path / "model", vision=None, variant=variant)
+    done = publish_command("--model", tmp_path / "model", "--repo_id", "org/features")
+    assert done.returncode == 0, done.stderr
+    card = hub.files("org/features")["README.md"].decode()
+    assert "`get_image_features` (1, 12)" in card and "`image_features` (pictures, 6)" in card
+    client = LOAD.format(model="org/features")
+    client += "import torch\nresult = model.get_image_features(image_features=torch.ones(1, 6)).tolist()"
+    expected = BiLSTMModel.from_pretrained(tmp_path / "model").get_image_features(image_features=torch.ones(1, 6))
+    assert torch.allclose(torch.tensor(run_client(client, cache="another_machine")), expected)
+
+
 def test_weights_that_the_configuration_does_not_have_are_not_published(hub, publish_command, tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -9,14 +9,16 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from modeling.bilstm import BiLSTMModel, BiLSTMProcessor
+from modeling.bilstm import BiLSTMInceptionConfig, BiLSTMModel, BiLSTMProcessor
 from modeling.bilstm.convert_bilstm import (
     inception_from_official,
+    inception_modules,
     model_from_official,
     official_config,
     to_official_variables,
 )
 from modeling.bilstm.feature_files import read_features
+from modeling.bilstm.inception_bilstm import InceptionV3
 from modeling.bilstm.names import INCEPTION, STEP, model_variables
 from modeling.bilstm.tensorflow_files import read_checkpoint, write_v1_checkpoint, write_v2_checkpoint
 from tests.conftest import GOLDEN
@@ -158,6 +160,34 @@ def test_the_image_network_alone_is_found(variables) -> None:
     assert config.depth_multiplier == 1 / 32 and config.min_depth == 2
     with pytest.raises(ValueError, match="no checkpoint of Inception"):
         inception_from_official({"image_embedding/weights": np.zeros((2, 3))})
+
+
+@pytest.mark.parametrize(
+    "multiplier, least",
+    [(0.1, 20), (1 / 32, 24), (0.25, 40), (0.0123, 17), (0.137, 2), (0.2, 16), (1 / 16, 4)],
+)
+def test_widths_of_every_kind_are_read_off_the_layers(multiplier, least) -> None:
+    vision = {"depth_multiplier": multiplier, "min_depth": least, "image_size": 75}
+    model = tiny_model("inception", vision_config={"model_type": "bilstm_inception_v3", **vision}, variant="siamese")
+    again = model_from_official(to_official_variables(model))
+    state, expected = again.state_dict(), model.state_dict()
+    assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
+
+
+def test_the_full_width_is_the_default() -> None:
+    with torch.device("meta"):
+        network = InceptionV3(BiLSTMInceptionConfig())
+    kernels = {
+        f"{INCEPTION}{layer}/weights": network.get_submodule(module).conv.weight.shape[::-1]
+        for layer, module in inception_modules().items()
+    }
+    zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in kernels.items()}
+    projection = {"image_embedding/weights": np.zeros((2048, 4), np.float32)}
+    config = official_config(projection | zeros).vision_config
+    assert (config.depth_multiplier, config.min_depth) == (1.0, 16)
+    odd = zeros | {f"{INCEPTION}Mixed_6c/Branch_0/Conv2d_0a_1x1/weights": np.zeros((1, 1, 768, 150), np.float32)}
+    with pytest.raises(ValueError, match="no depth multiplier"):
+        official_config(projection | odd)
 
 
 # --- the program ---------------------------------------------------------------------------------------------------

@@ -91,10 +91,12 @@ def test_layouts_are_told_apart(fashioniq_dir, cirr_dir, catalogue_dir, tmp_path
 def test_names_of_protocols():
     assert protocols_named("fashioniq") == ("fashioniq/original-split", "fashioniq/val-split")
     assert protocols_named("cirr/val") == ("cirr/val",)
-    with pytest.raises(ValueError, match="unknown protocol 'cirr'; one of fashioniq, fashioniq/original-split"):
+    with pytest.raises(ValueError, match="unknown protocol 'cirr'; one of fashioniq, polyvore, "):
         protocols_named("cirr")
-    with pytest.raises(ValueError, match="train/bilstm_evaluate.py"):
-        protocols_named("polyvore/fitb")
+    assert protocols_named("polyvore") == ("polyvore/fitb", "polyvore/compatibility")
+    assert protocols_named("polyvore-outfits/disjoint-fitb") == ("polyvore-outfits/disjoint-fitb",)
+    with pytest.raises(ValueError, match="unknown protocol 'polyvore/blank'"):
+        protocols_named("polyvore/blank")
     with pytest.raises(ValueError, match="unknown layout 'imagenet'"):
         load_composed_set("imagenet", ".")
 

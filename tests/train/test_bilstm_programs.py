@@ -1,14 +1,18 @@
 """Training and evaluation of the outfit models: variants, resume, processes, the 2017 recipe, fusion, bad input."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from train import bilstm_evaluate, bilstm_train
+from data_scripts.polyvore_records import encode_outfit, read_outfit_records, write_outfit_records
+from data_scripts.tfrecords import write_records
+from train import bilstm_evaluate, bilstm_train, evaluation
 from train.bilstm_evaluate import best_weights
+from train.engine.cards import read_results
 from train.engine.outfits import own_vocabulary
 from train.retrieval.outfit_protocols import blank_result, compatibility_result, fused
 
@@ -143,6 +147,58 @@ def test_pictures_can_be_trained_end_to_end(flags, tmp_path) -> None:
     assert mean_loss[1] < mean_loss[0]
 
 
+@pytest.fixture(scope="module")
+def shards(tree, tmp_path_factory):
+    """The tree's training and validation outfits as the original's TFRecord shards."""
+    folder, words = tmp_path_factory.mktemp("shards"), {word: k for k, word in enumerate((*COLOURS, *KINDS), 1)}
+    for split in ("train", "valid"):
+        outfits = json.loads((tree / f"label/{split}_no_dup.json").read_text())
+        write_outfit_records(outfits, tree / "images", words, folder, split, shards=8)
+    return folder
+
+
+@pytest.mark.parametrize("more", [[], ["--train_vision"]])
+def test_shards_train_like_the_tree_that_they_were_written_from(more, flags, tree, shards, tmp_path) -> None:
+    flags = [*flags, *more, "--epochs", "1", "--feature_cache"]
+    whole = train([*flags, tmp_path / "cache"], tmp_path / "tree")
+    labels = tmp_path / "labels"
+    shutil.copytree(tree / "label", labels / "label")  # no photos beside the shards
+    flags = [*flags, tmp_path / "other", "--data_dir", labels, "--records", shards]
+    folder = train(flags, tmp_path / "shards")
+    assert len(losses(folder)) == 6 and losses(folder) == losses(whole)
+    assert validations(folder) == validations(whole)
+    assert (folder / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+
+
+def test_shards_and_questions_that_do_not_fit_are_named(flags, tree, shards, tmp_path) -> None:
+    def run(*more):
+        return train([*flags, "--records", tmp_path / "records", *more], tmp_path / "run", "--overwrite")
+
+    shutil.copytree(shards, tmp_path / "records")
+    lost = tmp_path / "records/train-no-dup-00005-of-00008"
+    content = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(FileNotFoundError, match="1 of 8 shards are missing: train-no-dup-00005-of-00008"):
+        run()
+    lost.write_bytes(content[:-9])
+    with pytest.raises(ValueError, match="train-no-dup-00005-of-00008: record 5 at byte .* the file ends at"):
+        run()
+    lost.write_bytes(content)
+    write_records(tmp_path / "records/valid-no-dup-00003-of-00008", [])
+    with pytest.raises(ValueError, match="questions of .* name items that the shards of .* lack: .*--missing skip"):
+        run()
+    assert validations(run("--missing", "skip", "--epochs", "1"))
+    # A picture that is damaged inside a whole record is named by its item.
+    record = next(read_outfit_records([lost]))
+    record.images[0] = record.images[0][:200]
+    write_records(lost, [encode_outfit(record)])
+    name = f"{record.set_id}_{record.image_index[0]}"
+    with pytest.raises(ValueError, match=name):
+        run("--missing", "skip", "--feature_cache", tmp_path / "cache")
+    with pytest.raises(ValueError, match=name):
+        run("--missing", "skip", "--train_vision")
+
+
 @pytest.mark.parametrize("variant", ["bilstm", "siamese"])
 def test_two_processes_train_like_one(variant, flags, tmp_path) -> None:
     flags = [*flags, "--variant", variant, "--epochs", "1", "--learning_rate", "1e-12", "--max_grad_norm", "1e9"]
@@ -198,11 +254,87 @@ def test_questions_are_answered_beside_controls_and_models_are_fused(models, tre
     assert sum(fitted["polyvore/fitb"]["weights"]) == pytest.approx(1)
 
 
+def test_the_evaluation_program_has_the_figures_of_bilstm_evaluate(models, tree, tmp_path) -> None:
+    more = ["--data_dir", tree, "--resamples", "200"]
+    wanted = evaluate(tmp_path / "own", models["bilstm"], more=more)
+
+    def run(protocol, name, *flags):
+        given = ["--model", models["bilstm"] / "model", "--protocol", protocol, "--cpu", *more, *flags]
+        run_here(evaluation, *given, "--output_dir", tmp_path / name)
+        return read_results(tmp_path / name / "results.json")  # as the model card reads them
+
+    found = run("polyvore", "both", "--csv", "--data_name", "made-up")
+    assert [result["protocol"] for result in found] == ["polyvore/fitb", "polyvore/compatibility"]
+    for result in found:
+        assert result["data"].pop("name") == "made-up"
+        assert result == wanted[result["protocol"]]
+    assert (tmp_path / "both/results.csv").read_text().count("\n") == 1 + 2 * 4
+    own, scores = (np.load(tmp_path / name / "scores.npz") for name in ("own", "both"))
+    assert all(np.array_equal(own[name], scores[name]) for name in own)
+    # One protocol needs the files of its own questions alone.
+    labels = tmp_path / "tree"
+    shutil.copytree(tree, labels)
+    for file in labels.glob("label/*compatibility*"):
+        file.unlink()
+    more[1] = labels
+    (alone,) = run("polyvore/fitb", "fitb")
+    assert alone["figures"] == wanted["polyvore/fitb"]["figures"]
+    with pytest.raises(FileNotFoundError, match="no questions of test"):
+        run("polyvore/compatibility", "compatibility")
+    with pytest.raises(ValueError, match="polyvore/fitb has no use for --candidates, --mixed_precision"):
+        run("polyvore/fitb", "more", "--candidates", "x.json", "--mixed_precision", "bf16")
+    with pytest.raises(ValueError, match="polyvore-outfits/fitb has one set of questions"):
+        run("polyvore-outfits/fitb", "typed", "--questions", "typed")
+    with pytest.raises(FileNotFoundError, match="polyvore_outfits"):
+        run("polyvore-outfits/disjoint-fitb", "outfits")
+
+
+def test_polyvore_outfits_has_protocols_of_its_own(models, tree, tmp_path) -> None:
+    """The tree in the other layout: the same figures under the names of the other data set."""
+    root = tmp_path / "polyvore_outfits"
+    (root / "nondisjoint").mkdir(parents=True)
+    (root / "images").mkdir()
+    metadata = {}
+    for split in ("train", "test"):
+        outfits = json.loads((tree / f"label/{split}_no_dup.json").read_text())
+        rows = []
+        for outfit in outfits:
+            items = []
+            for item in outfit["items"]:
+                key = f"{outfit['set_id']}_{item['index']}"
+                shutil.copy(tree / f"images/{outfit['set_id']}/{item['index']}.jpg", root / f"images/{key}.jpg")
+                metadata[key] = {"title": item["name"], "category_id": str(item["categoryid"])}
+                items.append({"item_id": key, "index": item["index"]})
+            rows.append({"set_id": outfit["set_id"], "items": items})
+        (root / f"nondisjoint/{split}.json").write_text(json.dumps(rows))
+    (root / "polyvore_item_metadata.json").write_text(json.dumps(metadata))
+    (root / "polyvore_outfit_titles.json").write_text("{}")
+    (root / "categories.csv").write_text("".join(f"{k},{kind},{kind}\n" for k, kind in enumerate(KINDS, 11)))
+    shutil.copy(tree / "label/fill_in_blank_test.json", root / "nondisjoint")
+    lines = tree / "label/fashion_compatibility_prediction_test.txt"
+    shutil.copy(lines, root / "nondisjoint/compatibility_test.txt")
+
+    def run(protocol, data, name):
+        given = ["--model", models["bilstm"] / "model", "--protocol", protocol, "--data_dir", data, "--cpu"]
+        run_here(evaluation, *given, "--resamples", "200", "--output_dir", tmp_path / name)
+        return json.loads((tmp_path / name / "results.json").read_text())["results"]
+
+    wanted, found = run("polyvore", tree, "maryland"), run("polyvore-outfits", root, "outfits")
+    assert [one["protocol"] for one in found] == ["polyvore-outfits/fitb", "polyvore-outfits/compatibility"]
+    assert [one["figures"] for one in found] == [one["figures"] for one in wanted]
+    assert [one["data"]["layout"] for one in found] == ["polyvore_outfits"] * 2
+
+
 def test_figures_of_scores_that_are_known() -> None:
     scores = np.array([[0.5, 0.3, 0.2], [0.2, 0.6, 0.2], [0.4, 0.4, 0.2], [np.nan] * 3])
     result = blank_result(scores, np.zeros(4, dtype=int), {"flat": np.ones((4, 3))}, 500, 0)
     assert result.figure["value"] == pytest.approx(50) and result.left_out == 1  # right, wrong, half
     assert result.controls == {"chance": pytest.approx(100 / 3), "flat": pytest.approx(100 / 3)}
+    # Several right answers: each of them counts. Right; two of three equal ones; chance is two in three.
+    mask = np.array([[1, 1, 0], [1, 0, 1]], dtype=bool)
+    several = blank_result(np.array([[0.1, 0.8, 0.1], [0.5, 0.5, 0.5]]), mask, {}, 100, 0)
+    assert several.figure["value"] == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert several.controls["chance"] == pytest.approx(200 / 3)
     areas = compatibility_result(np.array([3.0, 1, 2, 0, np.nan]), np.array([1, 1, 0, 0, 1]), {}, 100, 0)
     assert areas.figure["value"] == 0.75 and areas.queries == 4
 
@@ -221,6 +353,8 @@ def test_words_of_names_are_counted_once_per_name() -> None:
     assert own_vocabulary(["Red red shirt", "red skirt", "blue skirt"], 2) == ["red", "skirt"]
     with pytest.raises(ValueError, match="--min_word_count"):
         own_vocabulary(["red", "blue"], 2)
+    # Split as the processor splits them: at ASCII blanks alone.
+    assert own_vocabulary(["a\u00a0b c", "a\u00a0b\tC"], 2) == ["a\u00a0b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -228,8 +362,9 @@ def test_words_of_names_are_counted_once_per_name() -> None:
     [
         (["--item_inputs", "text"], "goes with --variant bilstm-no-vse"),
         (["--official_clipping"], "belongs to --optimizer sgd"),
-        (["--vision_weights", "nowhere.ckpt"], "two image networks"),
+        (["--vision_weights", "nowhere.ckpt"], "image networks; give one"),
         (["--train_split", "all"], "splits"),
+        (["--records", "tf_records", "--dataset", "polyvore_outfits"], "--records are shards of --dataset polyvore"),
         (["--questions", "typed"], "fill_in_blank_valid_typed.json"),
     ],
 )

@@ -256,6 +256,32 @@ def test_candidates_can_be_narrowed_by_category_and_slot(call, bank, tmp_path):
     assert found == {"3", "1", "4"} and len(outfit["results"][0]["outfit"]) == 3
 
 
+def test_categories_that_training_outfits_keep_apart_are_one_slot(call, tree, tmp_path):
+    data = shutil.copytree(tree, tmp_path / "tree")
+    # Outfits by the category ids of their items: skirts (2) and shoes (3) never meet, shirts and bags are in all.
+    kinds = [[1, 2, 4]] * 40 + [[1, 3, 4]] * 40 + [[1, 4]] * 20
+    outfits = [
+        {"set_id": f"t{n}", "items": [{"index": k, "name": "", "categoryid": kind} for k, kind in enumerate(own)]}
+        for n, own in enumerate(kinds)
+    ]
+    (data / "label/train_no_dup.json").write_text(json.dumps(outfits))
+
+    def worn(*flags, folder):
+        results, _, printed = call(
+            "generate", "--images", "0_3", "--end_probability", 1, *flags, data=data, folder=folder
+        )
+        return {item[-1] for item in results["results"][0]["outfit"]}, results["slots"], printed
+
+    found, slots, printed = worn(folder="a")
+    assert found == {"1", "3", "4"} and slots == {"shoes / skirts": ["shoes", "skirts"]}
+    assert "slots of 100 train outfits: shoes / skirts" in printed
+    assert worn("--category_slots", folder="b")[:2] == ({"1", "2", "3", "4"}, {})
+    answers, _, _ = call("complete", "--outfit", "0_3", "--blank_position", 1, "--top_k", 40, data=data, folder="c")
+    assert {answer["id"][-1] for answer in answers["results"][0]["answers"]} == {"1", "4"}
+    with pytest.raises(ValueError, match="--category_slots and --same_category contradict each other"):
+        worn("--category_slots", "--same_category", folder="d")
+
+
 def test_score_is_the_models_beside_the_datas_own_outfits(call, bank, photo, tree, tmp_path):
     shutil.copy(photo, tmp_path / "mine.jpg")
     lists = [["0_1", "1_2", "2_3"], ["mine.jpg", "1_2"], [str(tree / "images/0/1.jpg"), "1_2", "2_3"]]

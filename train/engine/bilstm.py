@@ -22,7 +22,8 @@ def starting_model(arguments: OutfitStart, vocabulary: list[str], **options: Any
         vocabulary: words of the texts, for a fresh model. options: further fields of its configuration.
 
     Raises:
-        ValueError: no image network for a model that reads pictures.
+        ValueError: no image network for a model that reads pictures, or an --architecture that is none.
+        FileNotFoundError: no file --architecture.
     """
     from modeling.bilstm import (
         BiLSTMConfig,
@@ -56,14 +57,34 @@ def starting_model(arguments: OutfitStart, vocabulary: list[str], **options: Any
         model = BiLSTMModel(BiLSTMConfig(vision_config=stored, **settings))
         model.vision_model.load_state_dict(tower.state_dict())
         pictures |= {"resize": "bicubic", **normalisation(arguments.vision_weights)}
+    elif arguments.architecture:
+        vision = _architecture(arguments.architecture)
+        vision |= {"image_size": arguments.image_size} if arguments.image_size else {}
+        model = BiLSTMModel(BiLSTMConfig(vision_config=vision, **settings))
+        pictures["resize"] = "bicubic"
     elif arguments.inception:
         sizes = {"depth_multiplier": arguments.inception_multiplier}
         sizes |= {"image_size": arguments.image_size} if arguments.image_size else {}
         model = BiLSTMModel(BiLSTMConfig(vision_config=BiLSTMInceptionConfig(**sizes), **settings))
     else:
-        raise ValueError("an image network is needed: --vision_weights, or --inception for random weights")
+        raise ValueError(
+            "an image network is needed: --vision_weights, or --architecture or --inception (random weights)"
+        )
     image_processor = BiLSTMImageProcessor(size=arguments.image_size or model.config.image_size, **pictures)
     return model, BiLSTMProcessor(image_processor, vocabulary)
+
+
+def _architecture(file: str) -> dict[str, Any]:
+    """The configuration of an image network in a YAML file."""
+    import yaml
+
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"--architecture {path}: no such file")
+    settings = yaml.safe_load(path.read_text("utf-8"))
+    if not isinstance(settings, dict) or "model_type" not in settings:
+        raise ValueError(f"--architecture {path}: expected a configuration with model_type, e.g. model_type: resnet")
+    return settings
 
 
 def _with_inception(checkpoint: str, settings: dict[str, Any]) -> Any:
@@ -143,8 +164,7 @@ def question_figures(
     """
     direction = "both" if model.config.has_recurrent else "pooled"
     scores = score_questions(model, bank, questions.blanks, direction, missing)
-    right = np.array([places[0] for places in questions.right])
-    hits = right_share(scores, right)
+    hits = right_share(scores, questions.right_mask())
     found = {"blank_scores": scores, "blank_hits": hits}
     if model.config.has_recurrent:
         found["outfit_scores"] = score_outfits(model, bank, questions.lines, missing)["both"]

@@ -17,6 +17,9 @@ class OutfitStart:
     vision_weights: str | None = argument(
         None, "image network: a TF-slim Inception v3 checkpoint, or folder or Hub id of a vision model of transformers"
     )
+    architecture: str | None = argument(
+        None, "YAML file with the configuration of an image network of transformers, to start it from random weights"
+    )
     inception: bool = argument(False, "without --vision_weights: Inception v3 with random weights")
     inception_multiplier: float = argument(1.0, "width of that Inception's layers", above=0)
     image_size: int | None = argument(None, "side of the pictures; default: 299 for Inception, else the network's own")
@@ -30,8 +33,9 @@ class OutfitStart:
     max_items: int = argument(8, "items of an outfit that training reads", minimum=2)
 
     def __post_init__(self) -> None:
-        if self.vision_weights and self.inception:
-            raise ValueError("--vision_weights and --inception are two image networks; give one")
+        given = [f"--{name}" for name in ("vision_weights", "architecture", "inception") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are {len(given)} image networks; give one")
         if self.item_inputs == "text" and self.variant != "bilstm-no-vse":
             raise ValueError("--item_inputs text reads no pictures: it goes with --variant bilstm-no-vse")
 
@@ -43,6 +47,11 @@ class OutfitData:
     data_dir: str = argument(help="folder with the data set's tree (see data_scripts/<dataset>.py)")
     dataset: Literal["polyvore", "polyvore_outfits"] = argument("polyvore", "layout of --data_dir")
     disjoint: bool = argument(False, "polyvore_outfits: the disjoint variant")
+    records: str | None = argument(
+        None,
+        "polyvore: folder with TFRecord shards of the original, from which outfits and photos are read in place of "
+        "--data_dir's; questions and word list are those of --data_dir",
+    )
     train_split: str = argument("train", "split to train on")
     validation_split: str = argument("valid", "split for validation")
     questions: str | None = argument(
@@ -59,3 +68,7 @@ class OutfitData:
         None, "folder for features of the frozen image network; default: <output_dir>/cache"
     )
     feature_batch: int = argument(64, "pictures per pass of the frozen image network", minimum=1)
+
+    def __post_init__(self) -> None:
+        if self.records and self.dataset != "polyvore":
+            raise ValueError("--records are shards of --dataset polyvore; leave one of them out")

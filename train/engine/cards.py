@@ -21,6 +21,10 @@ import yaml
 CARD_FOLDER = Path(__file__).resolve().parents[2] / "model_cards"
 MARKER = "<!-- written by train/publish.py from the files of the run; a hand-made change is lost at the next push -->"
 ADAPTER_NOTE = "This repository holds a PEFT adapter (install `peft` too); `AutoModel` fetches the base model with it."
+FEATURES_NOTE = (
+    "This model has no image network of its own. Where the code below prepares pictures, give the features of the network "
+    "that it was trained with, `image_features` (pictures, $width), in the place of `pixel_values`."
+)
 TASKS = {
     "bilstm": "outfit compatibility",
     "clip4cir": "composed image retrieval",
@@ -258,6 +262,9 @@ def model_card(facts: CardFacts, results: list[dict[str, Any]], folder: Path = C
     values = {name.lower(): Template(text).safe_substitute(ids) for name, text in sections.items()}
     if facts.adapter:
         values["usage"] = f"{ADAPTER_NOTE}\n\n{values['usage']}"
+    if "image_features" in facts.inputs:
+        note = Template(FEATURES_NOTE).substitute(width=facts.inputs["image_features"][-1])
+        values["usage"] = f"{note}\n\n{values['usage']}"
     body = Template((folder / "template.md").read_text(encoding="utf-8")).substitute(
         values
         | {

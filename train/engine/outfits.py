@@ -7,10 +7,13 @@ once, and have one number in `identities`.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ from tqdm import tqdm
 from train.engine.bilstm_arguments import OutfitData
 from train.retrieval.outfit_scores import Question, first_few
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class Outfits:
@@ -28,7 +33,8 @@ class Outfits:
 
     Attributes:
         split: its name.
-        ids: of all items, each once. texts, categories: of each item; pictures: path or bytes, None without photos.
+        ids: of all items, each once. texts, categories: of each item; pictures: path or bytes (those of shards are read
+            when they are asked for), None without photos.
         outfits: places of each outfit's items, in order. set_ids: of each outfit.
     """
 
@@ -36,7 +42,7 @@ class Outfits:
     ids: list[str]
     texts: list[str]
     categories: list[str]
-    pictures: list[Any] | None
+    pictures: Sequence[Any] | None
     outfits: list[list[int]]
     set_ids: list[str]
     identities: list[int] = field(default_factory=list)
@@ -54,6 +60,13 @@ class OutfitQuestions:
     lines: list[tuple[str, ...]]
     labels: list[int]
 
+    def right_mask(self) -> np.ndarray:
+        """(questions, A) bool, A the most answers of a question: which of them are right."""
+        mask = np.zeros((len(self.blanks), max((len(blank.answers) for blank in self.blanks), default=0)), dtype=bool)
+        for row, places in enumerate(self.right):
+            mask[row, places] = True
+        return mask
+
 
 def load_outfits(arguments: OutfitData, split: str, photos: bool) -> Outfits:
     """Outfits of a split.
@@ -62,11 +75,13 @@ def load_outfits(arguments: OutfitData, split: str, photos: bool) -> Outfits:
         arguments: data set and folder. photos: whether pictures are needed.
 
     Raises:
-        FileNotFoundError: a file or photo is missing.
-        ValueError: no such split, or no outfits in it.
+        FileNotFoundError: a file, photo or shard is missing.
+        ValueError: no such split, no outfits in it, or a damaged shard.
     """
     from train.engine.triplets import encoded_images
 
+    if arguments.records:
+        return _from_shards(arguments, split, photos)
     options = {"splits": (split,), "images": "required" if photos else "absent", "missing": arguments.missing}
     outfits = _prepare(arguments, "outfits", **options)[split]
     rows = _prepare(arguments, "items", **options)[split]
@@ -89,23 +104,77 @@ def load_outfits(arguments: OutfitData, split: str, photos: bool) -> Outfits:
     return found
 
 
-def load_questions(arguments: OutfitData, split: str, questions: str | None, photos: bool = False) -> OutfitQuestions:
+def _from_shards(arguments: OutfitData, split: str, photos: bool) -> Outfits:
+    from data_scripts.polyvore import read_vocabulary
+    from data_scripts.polyvore_shards import read_split
+
+    path = vocabulary_file(arguments)
+    read = read_split(arguments.records, split, read_vocabulary(path) if path else None)
+    if not read.outfits:
+        raise ValueError(f"{arguments.records}: no outfits in the shards of {split}")
+    pictures = read.pictures if photos else None
+    found = Outfits(split, read.item_ids, read.names, [""] * len(read.item_ids), pictures, read.outfits, read.set_ids)
+    found.identities = identities_of(found)
+    return found
+
+
+def load_questions(
+    arguments: OutfitData,
+    split: str,
+    questions: str | None,
+    photos: bool = False,
+    outfits: Outfits | None = None,
+    kinds: Sequence[str] = ("fill_in_blank", "compatibility"),
+) -> OutfitQuestions:
     """Blanks and labelled outfits of a split.
+
+    Args:
+        outfits: those of the split, for shards, which may lack outfits that the label files have.
+        kinds: which of the two to read; the other stays empty.
 
     Raises:
         FileNotFoundError: it has none.
+        ValueError: questions name items that are not there, and `missing` is "error".
     """
     options: dict[str, Any] = {"splits": (split,), "missing": arguments.missing}
-    options["images"] = "required" if photos else "absent"
+    options["images"] = "required" if photos and not arguments.records else "absent"
     if arguments.dataset == "polyvore":
         options["questions"] = questions
-    blanks = _prepare(arguments, "fill_in_blank", **options)[split]
-    lines = _prepare(arguments, "compatibility", **options)[split]
+    found = OutfitQuestions([], [], [], [])
+    if "fill_in_blank" in kinds:
+        blanks = _prepare(arguments, "fill_in_blank", **options)[split]
+        found.blanks, found.right = [Question.of(row) for row in blanks], blanks["right_answers"][:]
+    if "compatibility" in kinds:
+        lines = _prepare(arguments, "compatibility", **options)[split]
+        found.lines, found.labels = [tuple(items) for items in lines["item_ids"][:]], lines["label"][:]
+    return _askable(arguments, found, set(outfits.ids)) if arguments.records and outfits else found
+
+
+def _askable(arguments: OutfitData, questions: OutfitQuestions, known: set[str]) -> OutfitQuestions:
+    """The questions whose items are known.
+
+    Raises:
+        ValueError: there are others and `missing` is "error", or none is left.
+    """
+    blanks = [known.issuperset((*blank.items, *blank.answers)) for blank in questions.blanks]
+    lines = [known.issuperset(line) for line in questions.lines]
+    lost = blanks.count(False) + lines.count(False)
+    if not lost:
+        return questions
+    named = [(*q.items, *q.answers) for q in questions.blanks] + questions.lines
+    absent = list(dict.fromkeys(item for items in named for item in items if item not in known))
+    message = (
+        f"{lost:,} of {len(named):,} questions of {arguments.data_dir} name items that the shards of "
+        f"{arguments.records} lack: {first_few(absent, 3)}"
+    )
+    if arguments.missing == "error" or (blanks and not any(blanks)) or (lines and not any(lines)):
+        raise ValueError(f"{message}. Write the shards again from the same label files, or pass --missing skip")
+    logger.warning("%s; they are left out", message)
     return OutfitQuestions(
-        [Question.of(row) for row in blanks],
-        blanks["right_answers"][:],
-        [tuple(items) for items in lines["item_ids"][:]],
-        lines["label"][:],
+        list(compress(questions.blanks, blanks)),
+        list(compress(questions.right, blanks)),
+        list(compress(questions.lines, lines)),
+        list(compress(questions.labels, lines)),
     )
 
 
@@ -142,10 +211,14 @@ def picture_digest(picture: str | bytes | os.PathLike) -> bytes:
 def own_vocabulary(texts: Sequence[str], least: int) -> list[str]:
     """Lower-case words of at least `least` texts, the most frequent first, then by letters.
 
+    Words are what stands between ASCII blanks, as in the original: a no-break space is a part of its word.
+
     Raises:
         ValueError: no word is frequent enough.
     """
-    counts = Counter(word for text in texts for word in set(text.lower().split()))
+    from modeling.bilstm.processing_bilstm import WORD
+
+    counts = Counter(word for text in texts for word in set(re.findall(WORD, text.lower())))
     words = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
     if not words and any(texts):
         raise ValueError(f"no word is in {least} of {len(texts)} names; lower --min_word_count")
@@ -156,10 +229,16 @@ def vocabulary_of(arguments: OutfitData, train: Outfits) -> list[str]:
     """The word list that was asked for, that of the data set, or the training names' own."""
     from data_scripts.polyvore import read_vocabulary
 
-    path = arguments.vocabulary
-    if path is None and (Path(arguments.data_dir) / "final_word_dict.txt").is_file():
-        path = Path(arguments.data_dir) / "final_word_dict.txt"
+    path = vocabulary_file(arguments)
     return list(read_vocabulary(path)) if path else own_vocabulary(train.texts, arguments.min_word_count)
+
+
+def vocabulary_file(arguments: OutfitData) -> Path | None:
+    """The word list that was asked for, or that of the data set; None where neither is there."""
+    if arguments.vocabulary:
+        return Path(arguments.vocabulary)
+    path = Path(arguments.data_dir) / "final_word_dict.txt"
+    return path if path.is_file() else None
 
 
 @torch.no_grad()
@@ -186,7 +265,6 @@ def pooled_features(model: Any, processor: Any, outfits: Outfits, cache: Path, b
         features = load_file(file)["features"]
     else:
         model.eval()
-        sources = {str(place): outfits.pictures[place] for place in first.values()}
         problems: list[str] = []
         rows: list[torch.Tensor] = []
         waiting: list[np.ndarray] = []
@@ -198,8 +276,8 @@ def pooled_features(model: Any, processor: Any, outfits: Outfits, cache: Path, b
                 rows.append(model.get_pooled_features(pixels).float().cpu())
                 waiting.clear()
 
-        bar = tqdm(total=len(sources), unit="picture", desc=f"{outfits.split} features", mininterval=1)
-        for _, pixels in prepared_images(list(sources), sources, processor.image_processor, problems):
+        bar = tqdm(total=len(first), unit="picture", desc=f"{outfits.split} features", mininterval=1)
+        for _, pixels in prepared_images(list(first.values()), outfits.pictures, processor.image_processor, problems):
             if pixels is not None:
                 waiting.append(pixels)
             if len(waiting) == batch_size:
@@ -208,7 +286,7 @@ def pooled_features(model: Any, processor: Any, outfits: Outfits, cache: Path, b
         bar.close()
         if problems:
             named = [f"{outfits.ids[int(p.split(':')[0])]}:{p.partition(':')[2]}" for p in problems]
-            raise bad_images_error(named, len(sources))
+            raise bad_images_error(named, len(first))
         flush()
         features = torch.cat(rows)
         cache.mkdir(parents=True, exist_ok=True)
@@ -284,7 +362,9 @@ class OutfitCollate:
         for (row, epoch), outfit in zip(rows, places.tolist(), strict=True):
             mirrored = torch.rand(len(outfit), generator=row_generator(self.seed, epoch, row)) < self.flip
             for place, flipped in zip(outfit, mirrored.tolist(), strict=True):
-                picture = self.processor.image_processor.prepare(open_image(self.outfits.pictures[place]))
+                source = self.outfits.pictures[place]
+                name = self.outfits.ids[place] if isinstance(source, bytes) else None
+                picture = self.processor.image_processor.prepare(open_image(source, name))
                 pictures.append(picture[:, ::-1] if flipped else picture)
         pixels = self.processor.image_processor.normalize(np.ascontiguousarray(np.stack(pictures)))
         return pixels.unflatten(0, places.shape)

@@ -3,6 +3,9 @@
 polyvore/fitb            percent of blanks answered right; of n equal best answers the right one counts 1/n
 polyvore/compatibility   area under the ROC curve of outfits that somebody made against made-up ones, ties half
 
+The same of Polyvore Outfits are polyvore-outfits/fitb and polyvore-outfits/compatibility, and of its disjoint version
+polyvore-outfits/disjoint-fitb and polyvore-outfits/disjoint-compatibility. A name without its last word is both.
+
 Random wrong answers are nearly solved by the kind of item that is missing: look at the controls, and prefer questions
 whose wrong answers are of the right kind ("typed").
 """
@@ -18,9 +21,33 @@ import numpy as np
 
 from train.retrieval.outfit_scores import area_under_curve, right_share
 
-PROTOCOLS = {
-    "polyvore/fitb": "percent of fill-in-the-blank questions answered right, ties as 1/n",
-    "polyvore/compatibility": "area under the ROC curve of labelled outfits, ties half",
+KINDS = ("fill_in_blank", "compatibility")
+DESCRIPTIONS = {
+    "fill_in_blank": "percent of fill-in-the-blank questions answered right, ties as 1/n",
+    "compatibility": "area under the ROC curve of labelled outfits, ties half",
+}
+
+
+def protocol_of(kind: str, dataset: str, disjoint: bool = False) -> str:
+    """Name of the protocol that asks one kind of questions of a data set, e.g. polyvore-outfits/disjoint-fitb."""
+    kind = {"fill_in_blank": "fitb"}.get(kind, kind)
+    return f"{dataset.replace('_', '-')}/{'disjoint-' if disjoint else ''}{kind}"
+
+
+@dataclass(frozen=True)
+class OutfitProtocol:
+    """What a protocol asks, of which data."""
+
+    kind: str
+    dataset: str
+    disjoint: bool = False
+
+
+_SETS = (("polyvore", False), ("polyvore_outfits", False), ("polyvore_outfits", True))
+PROTOCOLS = {protocol_of(kind, *which): OutfitProtocol(kind, *which) for which in _SETS for kind in KINDS}
+GROUPS = {
+    name: tuple(protocol_of(kind, *which) for kind in KINDS)
+    for name, which in zip(("polyvore", "polyvore-outfits", "polyvore-outfits/disjoint"), _SETS, strict=True)
 }
 
 
@@ -42,14 +69,18 @@ class OutfitResult:
     differences: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
+    def kind(self) -> str:
+        return PROTOCOLS[self.name].kind
+
+    @property
     def metric(self) -> str:
-        return "fill_in_blank_accuracy" if self.name.endswith("fitb") else "compatibility_auc"
+        return "fill_in_blank_accuracy" if self.kind == "fill_in_blank" else "compatibility_auc"
 
     def to_dict(self) -> dict[str, Any]:
-        unit = "percent" if self.name.endswith("fitb") else ""
+        unit = "percent" if self.kind == "fill_in_blank" else ""
         return {
             "protocol": self.name,
-            "definition": {"description": PROTOCOLS[self.name], "ties": "1/n" if unit else "half"},
+            "definition": {"description": DESCRIPTIONS[self.kind], "ties": "1/n" if unit else "half"},
             "interval": "95 %, percentile bootstrap over questions",
             "figures": {self.metric: self.figure | {"unit": unit}},
             "controls": {name: {self.metric: {"value": value}} for name, value in self.controls.items()},
@@ -69,37 +100,50 @@ class OutfitResult:
 
 
 def blank_result(
-    scores: np.ndarray, right: np.ndarray, controls: dict[str, np.ndarray], resamples: int, seed: int
+    scores: np.ndarray,
+    right: np.ndarray,
+    controls: dict[str, np.ndarray],
+    resamples: int,
+    seed: int,
+    name: str = "polyvore/fitb",
 ) -> OutfitResult:
-    """Result of polyvore/fitb.
+    """Result of fill in the blank.
 
     Args:
-        scores: (questions, A), rows of NaN for what can't be asked. right: (questions,) place of the right answer.
+        scores: (questions, A), rows of NaN for what can't be asked. right: (questions,) place of the right answer, or
+            (questions, A) bool where several may be right.
         controls: name -> (questions, A) scores.
     """
     hits = right_share(scores, right)
     kept = ~np.isnan(hits)
-    answers = (~np.isnan(scores)).sum(1)[kept]
-    own = {name: right_share(np.where(np.isnan(scores), np.nan, s), right)[kept] for name, s in controls.items()}
+    chance = right_share(np.where(np.isnan(scores), np.nan, 0), right)[kept]
+    own = {control: right_share(np.where(np.isnan(scores), np.nan, s), right)[kept] for control, s in controls.items()}
     picks = _picks(int(kept.sum()), resamples, seed)
     figure = _interval(lambda rows: 100 * hits[kept][rows].mean(-1), picks)
-    values = {"chance": float(100 * np.mean(1 / answers))} | {name: float(100 * s.mean()) for name, s in own.items()}
+    values = {"chance": float(100 * chance.mean())}
+    values |= {control: float(100 * s.mean()) for control, s in own.items()}
     differences = {
-        name: _interval(lambda rows, s=s: 100 * (hits[kept][rows] - s[rows]).mean(-1), picks) for name, s in own.items()
+        control: _interval(lambda rows, s=s: 100 * (hits[kept][rows] - s[rows]).mean(-1), picks)
+        for control, s in own.items()
     }
-    return OutfitResult("polyvore/fitb", figure, values, int(kept.sum()), int((~kept).sum()), differences)
+    return OutfitResult(name, figure, values, int(kept.sum()), int((~kept).sum()), differences)
 
 
 def compatibility_result(
-    scores: np.ndarray, labels: np.ndarray, controls: dict[str, np.ndarray], resamples: int, seed: int
+    scores: np.ndarray,
+    labels: np.ndarray,
+    controls: dict[str, np.ndarray],
+    resamples: int,
+    seed: int,
+    name: str = "polyvore/compatibility",
 ) -> OutfitResult:
-    """Result of polyvore/compatibility; arguments as of `blank_result`, (outfits,) each."""
+    """Result of compatibility; arguments as of `blank_result`, (outfits,) each."""
     kept = ~np.isnan(scores)
     scores, labels = scores[kept], np.asarray(labels)[kept].astype(bool)
     picks = _picks(len(scores), resamples, seed)
     # A draw without both labels has no area; with hundreds of outfits there is none.
     picks = np.stack([rows for rows in picks if labels[rows].any() and not labels[rows].all()])
-    own = {name: values[kept] for name, values in controls.items()}
+    own = {control: values[kept] for control, values in controls.items()}
 
     def area(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         def of(rows: np.ndarray) -> np.ndarray:
@@ -109,15 +153,13 @@ def compatibility_result(
         return of
 
     figure = _interval(area(scores), picks)
-    values = {"chance": 0.5} | {name: float(area(s)(np.arange(len(s)))[0]) for name, s in own.items()}
+    values = {"chance": 0.5} | {control: float(area(s)(np.arange(len(s)))[0]) for control, s in own.items()}
     differences = {}
-    for name, other in own.items():
+    for control, other in own.items():
         drawn = area(scores)(picks) - area(other)(picks)
         low, high = np.percentile(drawn, [2.5, 97.5])
-        differences[name] = {"value": figure["value"] - values[name], "low": float(low), "high": float(high)}
-    return OutfitResult(
-        "polyvore/compatibility", figure, values, len(scores), int((~kept).sum()), differences=differences
-    )
+        differences[control] = {"value": figure["value"] - values[control], "low": float(low), "high": float(high)}
+    return OutfitResult(name, figure, values, len(scores), int((~kept).sum()), differences=differences)
 
 
 def _picks(count: int, resamples: int, seed: int) -> np.ndarray:

@@ -155,12 +155,17 @@ def ranked_answers(scores: np.ndarray) -> list[list[int] | None]:
 def right_share(scores: np.ndarray, right: int | np.ndarray = 0) -> np.ndarray:
     """(questions,) 1 where the right answer is best, 1/n where it is one of n best, else 0; NaN for what wasn't asked.
 
+    Args:
+        scores: (questions, A). right: place of the right answer, for all or for each question; or (questions, A) bool
+            where several may be right, of which each counts.
+
     Deviation: the original takes the first of equal answers, and the first one is the right one. See `ranked_answers`.
     """
     best = np.nanmax(np.where(np.isnan(scores).all(1, keepdims=True), 0, scores), axis=1, keepdims=True)
     tied = scores == best
-    right = np.broadcast_to(right, len(scores))
-    hit = tied[np.arange(len(scores)), right] / np.maximum(tied.sum(1), 1)
+    if np.ndim(right) < 2:
+        right = np.arange(scores.shape[1]) == np.broadcast_to(right, len(scores))[:, None]
+    hit = (tied & right).sum(1) / np.maximum(tied.sum(1), 1)
     return np.where(np.isnan(scores).all(1), np.nan, hit)
 
 
