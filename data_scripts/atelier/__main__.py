@@ -10,14 +10,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_scripts.atelier",
         description="Make a procedural fashion world: drawn garments, attributes, relative captions, product texts with "
-        "known concepts, in the official FashionIQ, CIRR, FashionGen and FashionKLIP trees. The same seed and settings "
-        "give the same world. Run the same command again to continue after an interruption or to check a finished world.",
+        "known concepts, outfits with a hidden style rule, in the official FashionIQ, CIRR, FashionGen, FashionKLIP, "
+        "Polyvore, Polyvore Outfits, BigFACAD and Fashion200k trees. The same seed and settings give the same world. Run "
+        "the same command again to continue after an interruption or to check a finished world.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("--output_dir", help="folder of the world; made if needed")
-    add("--garments", type=int, default=3000, help="number of products, 200 to 1,000,000")
+    add(
+        "--garments",
+        type=int,
+        default=3000,
+        help="number of products, 200 to 1,000,000; big_facad and fashion200k have as many more, each of designs of its own",
+    )
     add("--seed", type=int, default=7, help="0 or larger")
     add("--image_size", type=int, default=128, help="side of the pictures in pixels, 32 to 1024")
     add(
@@ -25,7 +31,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         default=["fashioniq", "cirr"],
         metavar="NAME",
-        help="official trees: fashioniq cirr fashiongen fashionklip",
+        help="official trees: fashioniq cirr fashiongen fashionklip polyvore polyvore_outfits big_facad fashion200k; "
+        "FashionViL pre-trains on big_facad fashion200k fashiongen polyvore_outfits",
     )
     add(
         "--views",
@@ -43,8 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         "--wording",
         default="shop",
         metavar="shop|exotic",
-        help="words of FashionGen's texts; exotic: garments that no shop's word list holds",
+        help="words of the texts of FashionGen, BigFACAD and Fashion200k; exotic: garments that no shop's word list holds",
     )
+    add("--outfits", type=int, default=2000, help="outfits of the Polyvore trees, of own garments, 200 to 1,000,000")
     add("--workers", type=int, default=None, help="drawing processes; default: every core. Does not change the world")
     add("--contact_sheet", metavar="FILE", help="draw a labelled picture of garments and triplets of the seed")
     add("--quiet", action="store_true", help="no progress bar")
@@ -75,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
             figure_share=options.figure_share,
             picture_format=options.picture_format,
             wording=options.wording,
+            outfits=options.outfits,
         )
     except ValueError as error:
         parser.error(str(error))

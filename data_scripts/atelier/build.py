@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+from PIL import Image
 from tqdm import tqdm
 
 from .designs import make_garment
@@ -30,7 +31,9 @@ from .klip_layout import KLIP_ROOT
 from .layouts import (
     CIRR_ROOT,
     FASHIONIQ_ROOT,
+    OUTFIT_LAYOUTS,
     OWN_ROOT,
+    Picture,
     WorldSettings,
     annotation_files,
     derived_files,
@@ -39,6 +42,9 @@ from .layouts import (
     rows,
     write_derived,
 )
+from .outfit_layouts import POLYVORE_OUTFITS_ROOT, POLYVORE_ROOT
+from .outfits import END_INDEX, FIRST_INDEX, outfit_garment
+from .pretraining_layouts import PRETRAINING_SETS
 from .render import main_view, render
 
 _FORMAT = 1  # raised when the same settings begin to give another world
@@ -62,31 +68,44 @@ def _say_where(error: OSError, path: Path) -> OSError:
     return OSError(error.errno, f"cannot write {path}: {what}")
 
 
+def _picture(settings: WorldSettings, picture: Picture) -> Image.Image:
+    make = outfit_garment if FIRST_INDEX <= picture.index < END_INDEX else make_garment
+    garment = make(settings.seed, picture.index)
+    view = picture.view or main_view(garment, settings.seed, settings.figure_share, picture.take)
+    return render(garment, settings.seed, view, settings.image_size, picture.take)
+
+
+def _save_picture(image: Image.Image, path: Path) -> None:
+    if path.suffix == ".png":
+        image.save(path, compress_level=3)
+    else:
+        image.save(path, quality=_JPEG_QUALITY, subsampling=0)
+
+
 def _draw(root: Path, settings: WorldSettings, numbers: range) -> tuple[int, int]:
-    """Draw the missing pictures of some designs.
+    """Draw the missing pictures of some designs or capsules.
 
     Returns:
-        How many pictures were drawn, and how many belong to the designs.
+        How many pictures were drawn, and how many belong to them.
     """
     drawn = total = 0
     for number in numbers:
+        same: dict[tuple, Path] = {}  # a garment that several outfits have is drawn once
         for picture in pictures(settings, number):
             total += 1
             path = root / picture.path
+            equal = same.setdefault((picture.index, picture.view, picture.take, path.suffix), path)
             try:
                 if path.stat().st_size > 0:
                     continue
             except FileNotFoundError:
                 pass
-            garment = make_garment(settings.seed, picture.index)
-            view = picture.view or main_view(garment, settings.seed, settings.figure_share, picture.take)
-            image = render(garment, settings.seed, view, settings.image_size, picture.take)
             partial = _partial(root) / f"{os.getpid()}-{next(_counter)}{path.suffix}"
             try:
-                if path.suffix == ".png":
-                    image.save(partial, compress_level=3)
+                if equal != path:
+                    shutil.copyfile(equal, partial)
                 else:
-                    image.save(partial, quality=_JPEG_QUALITY, subsampling=0)
+                    _save_picture(_picture(settings, picture), partial)
                 os.replace(partial, path)
             except OSError as error:
                 partial.unlink(missing_ok=True)
@@ -96,7 +115,7 @@ def _draw(root: Path, settings: WorldSettings, numbers: range) -> tuple[int, int
 
 
 def _task(root: Path, settings: WorldSettings, numbers: range, annotate: bool) -> tuple[int, int, dict[str, list[str]]]:
-    """Pictures and annotation rows of some designs."""
+    """Pictures and annotation rows of some designs or capsules."""
     drawn, total = _draw(root, settings, numbers)
     added: dict[str, list[str]] = {}
     for number in numbers if annotate else ():
@@ -115,12 +134,8 @@ def _leave_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _results(root: Path, settings: WorldSettings, annotate: bool, workers: int) -> Iterator:
-    """Results of all tasks in the order of the designs, with a bounded number in flight."""
-    tasks = [
-        range(start, min(start + _DESIGNS_PER_TASK, settings.designs))
-        for start in range(0, settings.designs, _DESIGNS_PER_TASK)
-    ]
+def _results(root: Path, settings: WorldSettings, tasks: list[range], annotate: bool, workers: int) -> Iterator:
+    """Results of all tasks in their order, with a bounded number in flight."""
     if workers == 1:
         for numbers in tasks:
             yield _task(root, settings, numbers, annotate)
@@ -212,7 +227,8 @@ def _read_world_file(root: Path, settings: WorldSettings) -> dict | None:
     """
     path = root / OWN_ROOT / "world.json"
     if not path.is_file():
-        for name in (FASHIONIQ_ROOT, CIRR_ROOT, FASHIONGEN_ROOT, KLIP_ROOT):
+        official = (FASHIONIQ_ROOT, CIRR_ROOT, FASHIONGEN_ROOT, KLIP_ROOT, POLYVORE_ROOT, POLYVORE_OUTFITS_ROOT)
+        for name in (*official, *(one.root for one in PRETRAINING_SETS.values())):
             if (root / name).is_dir() and any((root / name).iterdir()):
                 raise ValueError(
                     f"{root / name} exists but {path} does not: this is not an Atelier world; "
@@ -285,7 +301,10 @@ def estimated_bytes(settings: WorldSettings) -> int:
         per_garment += len(PHOTO_VIEWS) * 0.45 * pixels + 2000
     if "fashionklip" in settings.layouts:
         per_garment += (len(PHOTO_VIEWS) + 1) * 12 * pixels
-    return int(settings.garments * per_garment)
+    for name in settings.pretraining_sets:
+        per_garment += len(PRETRAINING_SETS[name].views) * 0.45 * pixels + 4000
+    of_outfits = sum(layout in settings.layouts for layout in OUTFIT_LAYOUTS) * (5 * 0.45 * pixels + 12_000)
+    return int(settings.garments * per_garment + settings.outfits * of_outfits)
 
 
 def build_world(
@@ -294,8 +313,8 @@ def build_world(
     """Make a world, continue one that was interrupted, or check one that is finished.
 
     Args:
-        output_dir: receives ``fashionIQ_dataset/``, ``cirr_dataset/``, ``FashionGen/``, ``fashionklip/`` (as asked) and
-            ``atelier/``.
+        output_dir: receives ``fashionIQ_dataset/``, ``cirr_dataset/``, ``FashionGen/``, ``fashionklip/``, ``polyvore/``,
+            ``polyvore_outfits/``, ``BigFACAD/``, ``Fashion200k/`` (as asked) and ``atelier/``.
         settings: what the world contains. A folder that holds a world with other settings is refused.
         workers: drawing processes; None uses every core. The result does not depend on it.
         progress: whether to show a bar.
@@ -334,7 +353,9 @@ def build_world(
             leftover.unlink(missing_ok=True)
         record = {"format": _FORMAT, "settings": settings.as_dict(), "versions": _versions()}
         done = world is not None and world.get("status") == "finished"
-        intact = done and all(_hash(root / path) == digest for path, digest in world["annotations"].items())
+        # A world of an earlier version may lack files that its layouts have now.
+        intact = done and world["annotations"].keys() == {*files, *derived_files(settings)}
+        intact = intact and all(_hash(root / path) == digest for path, digest in world["annotations"].items())
         if not intact:
             _write_world_file(root, record | {"status": "unfinished"})
         drawn, total, counts = _make(root, settings, workers, progress, annotate=not intact)
@@ -358,14 +379,16 @@ def _make(
     """Run all tasks; annotations reach their places only after the last picture."""
     annotations = _AnnotationFiles(root, settings) if annotate else None
     drawn = total = 0
-    bar = tqdm(total=settings.designs, unit="design", desc="Atelier", disable=not progress, mininterval=0.5)
+    tasks = settings.tasks(_DESIGNS_PER_TASK)
+    bar = tqdm(total=settings.parts, unit="part", desc="Atelier", disable=not progress, mininterval=0.5)
     try:
-        for number, (new, of_task, added) in enumerate(_results(root, settings, annotate, workers)):
+        for numbers, (new, of_task, added) in zip(
+            tasks, _results(root, settings, tasks, annotate, workers), strict=True
+        ):
             drawn, total = drawn + new, total + of_task
             if annotations is not None:
                 annotations.add(added)
-            done = min((number + 1) * _DESIGNS_PER_TASK, settings.designs)
-            bar.update(done - bar.n)
+            bar.update(len(numbers))
             bar.set_postfix(pictures=total, refresh=False)
         if annotations is not None:
             annotations.finish()

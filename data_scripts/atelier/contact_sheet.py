@@ -1,4 +1,4 @@
-"""A labelled picture of garments and triplets, to see what a world looks like."""
+"""A labelled picture of garments, triplets and outfits, to see what a world looks like."""
 
 from pathlib import Path
 
@@ -6,8 +6,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .captions import relative_captions
 from .designs import DESIGN_SIZE, PAIR_STREAM, generator, make_design
+from .outfits import make_capsule
 from .render import VIEWS, render
 from .vocabulary import SUBCATEGORIES
+
+_OUTFITS = 8
 
 
 def _label(pen: ImageDraw.ImageDraw, x: int, y: int, text: str, width: int, font) -> None:
@@ -23,7 +26,7 @@ def _label(pen: ImageDraw.ImageDraw, x: int, y: int, text: str, width: int, font
 
 
 def contact_sheet(path: str | Path, seed: int, size: int = 128, columns: int = 10) -> Path:
-    """Draw one garment of every sub-category (all views in turn), then triplets with their captions.
+    """Draw one garment of every sub-category (all views in turn), then triplets with their captions, then outfits.
 
     Args:
         path: where the PNG goes.
@@ -66,7 +69,8 @@ def contact_sheet(path: str | Path, seed: int, size: int = 128, columns: int = 1
     rows = -(-len(cells) // columns)
     per_row = max(1, columns // 4)
     triplet_rows = -(-len(triplets) // per_row)
-    height = rows * (size + text_height + gap) + triplet_rows * (size + gap) + 2 * gap
+    outfits = [make_capsule(seed, number)[0] for number in range(_OUTFITS)]
+    height = rows * (size + text_height + gap) + (triplet_rows + len(outfits)) * (size + gap) + 2 * gap
     sheet = Image.new("RGB", (width, height), (255, 255, 255))
     pen = ImageDraw.Draw(sheet)
     for place, (picture, text) in enumerate(cells):
@@ -82,6 +86,14 @@ def contact_sheet(path: str | Path, seed: int, size: int = 128, columns: int = 1
         room = width // per_row - 2 * size - 5 * gap
         _label(pen, x + size + 6, y + size // 4, f"1: {one}", room, font)
         _label(pen, x + size + 6, y + size * 5 // 8, f"2: {two}", room, font)
+    top += triplet_rows * (size + gap)
+    for place, outfit in enumerate(outfits):
+        y = top + place * (size + gap)
+        for column, garment in enumerate(outfit.garments):
+            sheet.paste(render(garment, seed, "front", size), (gap + column * (size + gap), y))
+        x = gap + len(outfit.garments) * (size + gap)
+        text = f"{outfit.season}, formality {outfit.formality} of 4, {outfit.scheme} colours"
+        _label(pen, x, y + size // 3, text, width - x - gap, font)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)

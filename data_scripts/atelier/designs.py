@@ -17,6 +17,7 @@ from .vocabulary import (
     SEASONS,
     SLEEVES,
     SUBCATEGORIES,
+    SubCategory,
 )
 
 #: Values on each axis of a design, garments per design, and per CIRR group (the last axis separates the groups).
@@ -31,7 +32,7 @@ DESIGN_STREAM, PAIR_STREAM, PICTURE_STREAM, GROUP_STREAM, VIEW_STREAM = 1, 2, 3,
 _LANES = ("dress", "shirt", "toptee", None, "dress", "toptee", "shirt")
 _SPLITS = ("train", "val", "test", "train", "val", "train", "train", "val", "train", "train")
 
-_BRANDS = (
+BRANDS = (
     "Marlowe", "Ostara", "Velline", "Corvane", "Lindqvale", "Tamsin Fog", "Halden", "Brisa", "Odalie", "Quillon",
     "Rue Nord",
     "Pemberlane", "Sorrel", "Kestrin", "Avonlea Mill", "Novarre", "Fennick", "Juniper Row", "Castellane", "Ingram Yard",
@@ -85,7 +86,7 @@ def _weighted(rng: np.random.Generator, names: list, weights: list[float]):
     return names[-1]
 
 
-def _contrasts(colour: str, others: list[str]) -> bool:
+def contrasts(colour: str, others: list[str]) -> bool:
     """Whether a colour can be told from every other one on a small picture."""
     red, green, blue = COLOURS[colour]
     for other in others:
@@ -99,7 +100,7 @@ def _draw_colours(rng: np.random.Generator, count: int, taken: list[str]) -> lis
     drawn: list[str] = []
     while len(drawn) < count:
         colour = _weighted(rng, list(_COLOUR_NAMES), list(_COLOUR_SHARES))
-        if _contrasts(colour, taken + drawn):
+        if contrasts(colour, taken + drawn):
             drawn.append(colour)
     return drawn
 
@@ -162,6 +163,30 @@ def _complete(values: dict) -> dict:
     return values
 
 
+def finished_garment(kind: SubCategory, attributes: dict, **identity) -> Garment:
+    """A garment from the values of its attributes; what follows from them is worked out.
+
+    Args:
+        kind: its sub-category.
+        attributes: a value for every attribute of the kind and both colours.
+        identity: id, index, design_id, member, split, brand and style.
+    """
+    attributes = _complete(attributes)
+    warmth = kind.warmth + (attributes["fabric"] in ("wool", "knit", "leather", "corduroy"))
+    warmth += SLEEVES.index(attributes["sleeve"]) >= 4 if attributes.get("sleeve") else 0
+    formality = kind.formality + (attributes["fabric"] == "satin") - (attributes.get("graphic", "none") != "none")
+    return Garment(
+        category=kind.category,
+        subcategory=kind.name,
+        seasons=_seasons(warmth),
+        formality=min(max(formality, 0), 4),
+        warmth=min(warmth, 4),
+        wearer=kind.wearer,
+        **identity,
+        **attributes,
+    )
+
+
 @lru_cache(maxsize=64)
 def make_design(seed: int, number: int) -> tuple[Garment, ...]:
     """The eighteen garments of one design.
@@ -188,33 +213,23 @@ def make_design(seed: int, number: int) -> tuple[Garment, ...]:
 
     values = [_axis_values(rng, n, count, base, choices, colours) for n, count in zip(axes, AXIS_SIZES, strict=True)]
     grid = [[(first, second, last) for first in values[0] for second in values[1]] for last in values[2]]
-    brand, style = _pick(rng, _BRANDS), _pick(rng, kind.styles)
+    brand, style = _pick(rng, BRANDS), _pick(rng, kind.styles)
     garments: list[Garment] = []
     for group in grid:
         for variant in _shuffled(rng, tuple(group)):
-            attributes = _complete(base | dict(zip(axes, variant, strict=True)))
-            warmth = kind.warmth + (attributes["fabric"] in ("wool", "knit", "leather", "corduroy"))
-            warmth += SLEEVES.index(attributes["sleeve"]) >= 4 if attributes.get("sleeve") else 0
-            formality = (
-                kind.formality + (attributes["fabric"] == "satin") - (attributes.get("graphic", "none") != "none")
-            )
+            attributes = base | dict(zip(axes, variant, strict=True))
             index = number * DESIGN_SIZE + len(garments)
             garments.append(
-                Garment(
+                finished_garment(
+                    kind,
+                    attributes,
                     id=garment_id(seed, index),
                     index=index,
                     design_id=f"D{number:06d}",
                     member=len(garments),
                     split=split,
-                    category=kind.category,
-                    subcategory=kind.name,
                     brand=brand,
-                    seasons=_seasons(warmth),
-                    formality=min(max(formality, 0), 4),
-                    warmth=min(warmth, 4),
                     style=style,
-                    wearer=kind.wearer,
-                    **attributes,
                 )
             )
     return tuple(garments)

@@ -51,6 +51,11 @@ def labels() -> dict[str, dict[str, int]]:
     }
 
 
+def attribute_ids(garment: Garment) -> list[int]:
+    """Ids of a garment's pseudo-attributes: its colour, pattern and fabric, numbered alike in all layouts."""
+    return [_ATTRIBUTES[v] for v in (garment.colour, garment.pattern, garment.fabric) if v in _ATTRIBUTES]
+
+
 def photo_name(garment_id: str, view: str) -> str:
     """File name of one photo."""
     return f"{garment_id}_{view}.jpg"
@@ -67,7 +72,6 @@ def product_rows(seed: int, garments: Iterable[Garment], wording: str) -> Iterat
     categories = {name: number for number, name in enumerate(CATEGORIES)}
     for garment in garments:
         texts = product_texts(seed, garment, wording)
-        said = (garment.colour, garment.pattern, garment.fabric)
         row = {
             "id": garment.index,
             "images": [photo_name(garment.id, view) for view in PHOTO_VIEWS],
@@ -75,7 +79,7 @@ def product_rows(seed: int, garments: Iterable[Garment], wording: str) -> Iterat
             "description": texts.description,
             "category_id": categories[garment.category],
             "subcategory_id": subcategories[garment.subcategory],
-            "attributes_id": [_ATTRIBUTES[value] for value in said if value in _ATTRIBUTES],
+            "attributes_id": attribute_ids(garment),
             "gender": garment.wearer.capitalize(),
         }
         yield INFO_FILES[garment.split], json.dumps(row)

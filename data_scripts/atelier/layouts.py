@@ -1,8 +1,9 @@
-"""What a world writes for one design: its rows in the official annotation files and its pictures.
+"""What a world writes for one part of it: rows in the official annotation files and pictures.
 
-Everything is a function of the settings and the design's number, so any process can write any part in any order.
-Sources of the layouts: the FashionIQ repository (captions, image_splits, images), CIRR's annotation version rc2, and for
-FashionGen and FashionKLIP's files the modules of those names.
+The parts are the designs, after them the capsules of outfits, and last the designs of the pre-training sets. Everything
+is a function of the settings and the part's number, so any process can write any part in any order. Sources of the
+layouts: the FashionIQ repository (captions, image_splits, images), CIRR's annotation version rc2, and for FashionGen,
+FashionKLIP's files, the outfits and the pre-training sets the modules of those names.
 """
 
 import json
@@ -37,11 +38,32 @@ from .fashiongen_layout import (
 )
 from .garment import Garment, differences
 from .klip_layout import klip_files, write_klip_files
+from .ocir_layout import ocir_files, write_ocir_files
+from .outfit_layouts import (
+    category_files,
+    outfit_annotation_files,
+    outfit_picture_folders,
+    outfit_pictures,
+    outfit_rows,
+)
+from .outfit_questions import blocks_of
+from .outfits import OUTFITS_PER_CAPSULE, Outfit, make_capsule, set_id_of
+from .pretraining_layouts import (
+    ATTRIBUTES_FILE,
+    PRETRAINING_SETS,
+    attribute_table,
+    pretraining_annotation_files,
+    pretraining_picture_folders,
+    pretraining_pictures,
+    pretraining_rows,
+    sets_of,
+)
 from .render import VIEWS
 from .titles import description, title
 from .wording import WORDINGS
 
-LAYOUTS = ("fashioniq", "cirr", "fashiongen", "fashionklip")
+OUTFIT_LAYOUTS = ("polyvore", "polyvore_outfits")
+LAYOUTS = ("fashioniq", "cirr", "fashiongen", "fashionklip", *OUTFIT_LAYOUTS, *PRETRAINING_SETS)
 DEFAULT_LAYOUTS = ("fashioniq", "cirr")
 FASHIONIQ_CATEGORIES = ("dress", "shirt", "toptee")
 SPLITS = ("train", "val", "test")
@@ -55,7 +77,7 @@ class WorldSettings:
     """Everything that decides what a world contains; two worlds with equal settings are equal.
 
     Attributes:
-        garments: how many products, 200 to 1,000,000.
+        garments: how many products, 200 to 1,000,000; each of the pre-training sets has as many more.
         seed: 0 or larger.
         image_size: side of every picture in pixels, 32 to 1024.
         layouts: which official trees are written, of `LAYOUTS`.
@@ -65,6 +87,7 @@ class WorldSettings:
         figure_share: share of the main pictures that show the garment on a figure.
         picture_format: of the CIRR pictures, "png" as in the original or "jpg"; all others are JPEG.
         wording: the words of FashionGen's texts, "shop" or "exotic" (see wording.py).
+        outfits: how many outfits the two Polyvore layouts have, of garments of their own; 200 to 1,000,000.
 
     Raises:
         ValueError: a value is out of range; the message names it and the range.
@@ -81,12 +104,13 @@ class WorldSettings:
     figure_share: float = 0.15
     picture_format: str = "png"
     wording: str = "shop"
+    outfits: int = 2000
 
     def __post_init__(self) -> None:
         ranges = {
             "garments": (200, 1_000_000), "seed": (0, 2**31 - 1), "image_size": (32, 1024), "figure_share": (0.0, 1.0),
             "train_pairs": (1, DESIGN_SIZE * (DESIGN_SIZE - 1)), "val_pairs": (1, DESIGN_SIZE * (DESIGN_SIZE - 1)),
-            "group_pairs": (1, GROUP_SIZE * (GROUP_SIZE - 1)),
+            "group_pairs": (1, GROUP_SIZE * (GROUP_SIZE - 1)), "outfits": (200, 1_000_000),
         }  # fmt: skip
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
@@ -111,11 +135,49 @@ class WorldSettings:
         """Number of designs; the last one may be cut short."""
         return -(-self.garments // DESIGN_SIZE)
 
+    @property
+    def has_outfits(self) -> bool:
+        """Whether a layout of outfits is written."""
+        return any(layout in self.layouts for layout in OUTFIT_LAYOUTS)
+
+    @property
+    def capsules(self) -> int:
+        """Number of capsules of outfits; the last one may be cut short."""
+        return -(-self.outfits // OUTFITS_PER_CAPSULE) if self.has_outfits else 0
+
+    @property
+    def pretraining_sets(self) -> tuple[str, ...]:
+        """Names of the pre-training sets with designs of their own that are written."""
+        return sets_of(self.layouts)
+
+    @property
+    def parts(self) -> int:
+        """Number of all parts."""
+        return self.designs * (1 + len(self.pretraining_sets)) + self.capsules
+
+    def tasks(self, designs: int) -> list[range]:
+        """The numbers of all parts, the designs before the capsules and those of the pre-training sets, in portions for one
+        process.
+
+        Args:
+            designs: how many of them are a portion; of capsules it is all that share their wrong answers.
+        """
+
+        def portions(start: int, stop: int) -> list[range]:
+            return [range(first, min(first + designs, stop)) for first in range(start, stop, designs)]
+
+        blocks = blocks_of(self.capsules) if self.capsules else []
+        of_outfits = [range(self.designs + block.start, self.designs + block.stop) for block in blocks]
+        return portions(0, self.designs) + of_outfits + portions(self.designs + self.capsules, self.parts)
+
     def as_dict(self) -> dict:
-        """JSON-able form, as stored in ``world.json``; without the wording where it is the usual one."""
+        """JSON-able form, as stored in ``world.json``; without the wording where it is the usual one, and without the
+        number of outfits where there are none."""
         stored = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if self.wording == "shop":  # as in worlds that were made before there was another
             del stored["wording"]
+        if not self.has_outfits:
+            del stored["outfits"]
         return stored
 
 
@@ -145,12 +207,19 @@ def annotation_files(settings: WorldSettings) -> dict[str, str]:
         files[f"{OWN_ROOT}/test_answers_cirr.json"] = "list"
     if "fashiongen" in settings.layouts:
         files |= dict.fromkeys(INFO_FILES.values(), "list") | {MENTIONS_FILE: "lines"}
-    return files
+    if settings.has_outfits:
+        files |= outfit_annotation_files(settings.layouts)
+    return files | pretraining_annotation_files(settings.layouts)
 
 
 def derived_files(settings: WorldSettings) -> list[str]:
-    """Relative path of every file that is made of all designs together, after the others."""
+    """Relative path of every file that is made after the others, of all parts together or of none."""
     files = [LABELS_FILE, CONCEPTS_FILE] if "fashiongen" in settings.layouts else []
+    files += list(category_files(settings.layouts))
+    if "polyvore_outfits" in settings.layouts:
+        files += ocir_files()
+    if "polyvore_outfits" in settings.layouts or settings.pretraining_sets:
+        files.append(ATTRIBUTES_FILE)
     return files + (klip_files(settings.image_size) if "fashionklip" in settings.layouts else [])
 
 
@@ -163,6 +232,12 @@ def write_derived(root: Path, settings: WorldSettings) -> None:
         (root / CONCEPTS_FILE).write_text("".join(json.dumps(row) + "\n" for row in concepts), encoding="utf-8")
     if "fashionklip" in settings.layouts:
         write_klip_files(root, settings.image_size)
+    for path, content in category_files(settings.layouts).items():
+        (root / path).write_text(content, encoding="utf-8")
+    if "polyvore_outfits" in settings.layouts:
+        write_ocir_files(root, settings.outfits, settings.seed)
+    if ATTRIBUTES_FILE in derived_files(settings):
+        (root / ATTRIBUTES_FILE).write_text(attribute_table(), encoding="utf-8")
 
 
 def picture_folders(settings: WorldSettings) -> list[str]:
@@ -176,12 +251,23 @@ def picture_folders(settings: WorldSettings) -> list[str]:
         folders += [f"{FASHIONGEN_ROOT}/{split}" for split in SPLITS]
     for view in settings.views:
         folders += [f"{OWN_ROOT}/views/{view}/{k:02d}" for k in range(100)]
-    return folders
+    if settings.has_outfits:
+        folders += outfit_picture_folders(settings.layouts, map(set_id_of, range(settings.outfits)))
+    return folders + pretraining_picture_folders(settings.layouts)
 
 
 def _indices(settings: WorldSettings, number: int) -> range:
     start = number * DESIGN_SIZE
     return range(start, min(start + DESIGN_SIZE, settings.garments))
+
+
+def _pretraining_part(settings: WorldSettings, number: int) -> tuple[str, int, range]:
+    """Pre-training set of a part behind the capsules, number of its design, and indices of that design's garments."""
+    place, design = divmod(number - settings.designs - settings.capsules, settings.designs)
+    name = settings.pretraining_sets[place]
+    one = PRETRAINING_SETS[name]
+    indices = _indices(settings, design)
+    return name, one.first_design + design, range(one.first_index + indices.start, one.first_index + indices.stop)
 
 
 def _cirr_name(index: int, split: str, suffix: str) -> tuple[str, str]:
@@ -192,8 +278,23 @@ def _cirr_name(index: int, split: str, suffix: str) -> tuple[str, str]:
     return name, f"./{folder}/{group % 100}/{name}.{suffix}" if split == "train" else f"./{folder}/{name}.{suffix}"
 
 
+def _outfits(settings: WorldSettings, number: int) -> list[Outfit]:
+    """The outfits of the capsule that is a part of the world."""
+    capsule = make_capsule(settings.seed, number - settings.designs)
+    return [outfit for outfit in capsule if outfit.number < settings.outfits]
+
+
 def pictures(settings: WorldSettings, number: int) -> Iterator[Picture]:
-    """The picture files of one design; does not need the garments themselves, so that checking a world is fast."""
+    """The picture files of one part; of a design without making its garments, so that checking a world is fast."""
+    if number >= settings.designs + settings.capsules:
+        name, _, indices = _pretraining_part(settings, number)
+        for path, index, view in pretraining_pictures(settings.seed, name, indices):
+            yield Picture(path, index, view, PHOTO_TAKE)
+        return
+    if number >= settings.designs:
+        for path, garment in outfit_pictures(settings.layouts, _outfits(settings, number)):
+            yield Picture(path, garment.index, "front", 0)
+        return
     category, split = lane_and_split(number)
     indices = _indices(settings, number)
     for index in indices:
@@ -230,13 +331,25 @@ def _query_row(layout: str, query: str, reference: Garment, target: Garment, cap
 
 
 def rows(settings: WorldSettings, number: int) -> dict[str, list[str]]:
-    """What one design adds to each annotation file, by the file's relative path; each row is JSON text."""
-    design = make_design(settings.seed, number)[: len(_indices(settings, number))]
-    category, split = lane_and_split(number)
+    """What one part adds to each annotation file, by the file's relative path; each row is its text."""
     added: dict[str, list[str]] = {}
 
     def add(path: str, row: str) -> None:
         added.setdefault(path, []).append(row)
+
+    if number >= settings.designs + settings.capsules:
+        name, of_set, indices = _pretraining_part(settings, number)
+        design = make_design(settings.seed, of_set)[: len(indices)]
+        for path, row in pretraining_rows(settings.seed, name, design, settings.wording):
+            add(path, row)
+        return added
+    if number >= settings.designs:
+        outfits = _outfits(settings, number)
+        for path, row in outfit_rows(settings.seed, settings.outfits, settings.layouts, outfits):
+            add(path, row)
+        return added
+    design = make_design(settings.seed, number)[: len(_indices(settings, number))]
+    category, split = lane_and_split(number)
 
     for garment in design:
         row = garment.as_row() | {"title": title(garment), "description": description(garment)}

@@ -1,11 +1,12 @@
-"""A reader that knows every attribute and the exact meaning of every caption: the ceiling of the world's queries.
+"""A reader that knows every attribute, the exact meaning of every caption and the style rule: the ceiling of the world.
 
-It also answers with half of the query only, which shows that neither half is enough.
+It also answers with half of a query or with a part of the rule only, which shows that neither is enough.
 """
 
 from collections.abc import Sequence
 
 from .garment import Garment
+from .outfit_rule import PARTS, broken_parts
 from .phrases import Statement
 from .vocabulary import VISIBLE
 
@@ -51,3 +52,29 @@ def oracle_rank(
         better += value < goal
         equal += value == goal
     return better + equal / 2
+
+
+def outfit_score(garments: Sequence[Garment], parts: Sequence[str] = PARTS) -> float:
+    """How well garments go together: the share of the style rule's parts that they keep, 1 for an outfit.
+
+    Args:
+        garments: at least one, in the order of the outfit.
+        parts: of `outfit_rule.PARTS`; fewer make a reader that sees less, such as "slots" alone for one that knows
+            nothing but categories.
+    """
+    return 1 - len(set(broken_parts(garments)) & set(parts)) / len(parts)
+
+
+def answer_scores(
+    others: Sequence[Garment], blank_position: int, answers: Sequence[Garment], parts: Sequence[str] = PARTS
+) -> list[float]:
+    """`outfit_score` of an outfit with each answer in its blank.
+
+    Args:
+        others: the garments beside the blank.
+        blank_position: place of the blank, from 1.
+        answers: the candidates.
+        parts: as for `outfit_score`.
+    """
+    place = blank_position - 1
+    return [outfit_score([*others[:place], answer, *others[place:]], parts) for answer in answers]
