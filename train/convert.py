@@ -8,12 +8,15 @@
     python train/convert.py --system bilstm --checkpoint final_model/model.ckpt-34865 \\
         --vocabulary final_word_dict.txt --output_dir bilstm-polyvore
     python train/convert.py --system bilstm --checkpoint test_features.pkl --write features --output_dir features
+    python train/convert.py --system fashionvil --checkpoint fashionvil_final.pth --output_dir fashionvil-pretrained
+    python train/convert.py --system fashionvil --checkpoint best.ckpt --variant composition --output_dir fashionvil-fiq
 
 clip4cir takes OpenAI's CLIP archives, fine-tuned CLIP files and Combiner files, one or several together. fashionklip
 takes one of: OpenAI's archive, a training checkpoint, a plain state dict, EasyNLP's model folder, a CLIPModel folder of
 transformers, and, for the way back (`--write clip`, `--write official`), a FashionKLIP folder. bilstm takes one TensorFlow
 checkpoint, of V1 (the released files) or V2 (its prefix, .index or folder), and a file of features (`--write features`);
-for the way back a Bi-LSTM folder. Sizes are read off the tensors. Nothing in the files is executed, and a tensor that is
+for the way back a Bi-LSTM folder. fashionvil takes one file of the original's trainer, of any head, or its image tokenizer's.
+Sizes are read off the tensors. Nothing in the files is executed, and a tensor that is
 missing or unused is an error that names it. Needs memory for the weights twice; seconds on a CPU.
 """
 
@@ -28,7 +31,7 @@ from typing import Any, Literal
 from train.engine.arguments import argument, parse_arguments
 
 # Another system adds its name here and a function of the same form below, in `CONVERTERS`.
-System = Literal["bilstm", "clip4cir", "fashionklip"]
+System = Literal["bilstm", "clip4cir", "fashionklip", "fashionvil"]
 
 
 @dataclass
@@ -40,7 +43,9 @@ class ConvertArguments:
     output_dir: str = argument(help="folder of the converted model; must be empty or new unless --overwrite")
     overwrite: bool = argument(False, "replace what is in --output_dir")
     tokenizer: str | None = argument(
-        None, "folder or Hub id of the tokenizer; default: the folder's own, else openai/clip-vit-base-patch32"
+        None,
+        "folder or Hub id of the tokenizer; default: the folder's own, else openai/clip-vit-base-patch32, or for fashionvil "
+        "google-bert/bert-base-uncased",
     )
     write: Literal["model", "clip", "official", "features"] = argument(
         "model",
@@ -60,10 +65,11 @@ class ConvertArguments:
     vocabulary: str | None = argument(
         None, "bilstm: the original's final_word_dict.txt, one word a line; needed for models with a word table"
     )
-    variant: Literal["auto", "bilstm-no-vse"] = argument(
+    variant: Literal["auto", "bilstm-no-vse", "composition", "encoders"] = argument(
         "auto",
-        "bilstm: auto tells it by the variables, except for bilstm-no-vse (model_bi_no_emb.ckpt), which has those of a "
-        "whole bilstm",
+        "auto tells it by the names of the weights, except for: bilstm-no-vse (model_bi_no_emb.ckpt), which has those of a "
+        "whole bilstm; fashionvil's composition, which has those of its image-text retrieval. encoders: fashionvil "
+        "without a head, out of any file",
     )
 
     def __post_init__(self) -> None:
@@ -74,8 +80,11 @@ class ConvertArguments:
         for name, system in (("epoch", "fashionklip"), ("step", "bilstm")):
             if getattr(self, name) and (self.write != "official" or self.system != system):
                 raise ValueError(f"--{name} is an entry of the checkpoint that --write official makes of a {system}")
-        if self.system != "bilstm" and (self.vocabulary or self.variant != "auto"):
-            raise ValueError(f"--vocabulary and --variant are for bilstm, not for {self.system}")
+        if self.system != "bilstm" and self.vocabulary:
+            raise ValueError(f"--vocabulary is for bilstm, not for {self.system}")
+        if self.variant not in VARIANTS.get(self.system, ("auto",)):
+            ways = ", ".join(VARIANTS.get(self.system, ("auto",)))
+            raise ValueError(f"--variant {self.variant} is not for {self.system}, which has {ways}")
 
 
 @dataclass
@@ -85,7 +94,7 @@ class ImageArguments:
     transform: Literal["auto", "targetpad", "squarepad", "clip"] = argument(
         "auto",
         "padding before the resize; auto: targetpad for clip4cir, clip (none) for fashionklip; bilstm stretches "
-        "pictures (auto) or pads them to a square with white (squarepad)",
+        "pictures (auto) or pads them to a square with white (squarepad); fashionvil stretches them (auto)",
     )
     target_ratio: float = argument(1.25, "ratio of the sides that targetpad pads to", minimum=1.0)
     official_image_modes: bool = argument(
@@ -337,7 +346,66 @@ def _outfit_processor(arguments: ConvertArguments, images: ImageArguments, model
     return BiLSTMProcessor(image_processor, words)
 
 
-CONVERTERS = {"bilstm": convert_bilstm, "clip4cir": convert_clip4cir, "fashionklip": convert_fashionklip}
+def convert_fashionvil(
+    arguments: ConvertArguments, images: ImageArguments, official: OfficialArguments
+) -> tuple[Any, Any, dict[str, Any]]:
+    """(one of FashionViL's classes, its processor, facts for the report) from one official file."""
+    from modeling.fashionvil import FashionViLImageProcessor, FashionViLProcessor
+    from modeling.fashionvil.convert_fashionvil import backbone_name, model_from_official, read_official
+
+    if len(arguments.checkpoint) != 1:
+        raise ValueError(f"fashionvil is one file; --checkpoint has {len(arguments.checkpoint)}")
+    if images.transform != "auto":
+        raise ValueError(f"--transform {images.transform} is not for fashionvil, which stretches pictures (auto)")
+    found = read_official(arguments.checkpoint[0])
+    kind = found.kind if arguments.variant == "auto" else arguments.variant
+    model = model_from_official(found.state_dict, kind)
+    size = model.config.image_size
+    # The original crops pictures of all data sets but FashionIQ and Polyvore.
+    whole = kind in ("composition", "outfits")
+    processor = FashionViLImageProcessor(
+        size=size, resize=size if whole else None, official_image_modes=images.official_image_modes
+    )
+    facts = {"model": type(model).__name__, "kind": kind, "updates": found.updates, "ignored": found.ignored}
+    if kind == "tokenizer":
+        return model, processor, facts | {"dim": model.config.code_dim} | _sizes(model, None)
+    facts["dim"] = model.config.outfit_embedding_dim if kind == "outfits" else model.config.hidden_size
+    if kind != "outfits":
+        tokenizer = _bert_tokenizer(arguments.tokenizer or DEFAULT_BERT, model.config.text_config)
+        processor = FashionViLProcessor(processor, tokenizer, max_text_length=50 if kind == "composition" else 75)
+    return model, processor, facts | _sizes(model, backbone_name(model.config))
+
+
+DEFAULT_BERT = "google-bert/bert-base-uncased"
+
+
+def _bert_tokenizer(name: str, text_config: Any) -> Any:
+    """The tokenizer by folder or Hub id, limited to the positions of the weights.
+
+    Raises:
+        ValueError: it has another number of entries than the weights.
+        OSError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    if len(tokenizer) != text_config.vocab_size:
+        raise ValueError(
+            f"the tokenizer {name} has {len(tokenizer)} entries and the weights have {text_config.vocab_size}: name "
+            "another one with --tokenizer"
+        )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, text_config.max_position_embeddings)
+    return tokenizer
+
+
+CONVERTERS = {
+    "bilstm": convert_bilstm,
+    "clip4cir": convert_clip4cir,
+    "fashionklip": convert_fashionklip,
+    "fashionvil": convert_fashionvil,
+}
+# System -> what `--variant` can ask for.
+VARIANTS = {"bilstm": ("auto", "bilstm-no-vse"), "fashionvil": ("auto", "composition", "encoders")}
 
 
 def write_model(
@@ -433,6 +501,7 @@ WRITERS = {
     "bilstm": {"model": write_model, "official": write_tensorflow, "features": write_feature_file},
     "clip4cir": {"model": write_model},
     "fashionklip": {"model": write_model, "clip": write_clip, "official": write_official},
+    "fashionvil": {"model": write_model},
 }
 
 CLIP_CARD = """---
@@ -455,7 +524,7 @@ def _card(name: str, model: Any, facts: dict[str, Any], files: dict[str, str]) -
     from train.engine.cards import CardFacts, model_card
 
     size = model.config.image_size
-    dim = getattr(model.config, "projection_dim", None) or model.config.embedding_dim
+    dim = facts.get("dim") or getattr(model.config, "projection_dim", None) or model.config.embedding_dim
     kinds = [*model.input_modalities, "query"]
     methods = [f"get_{kind}_features" for kind in kinds]
     card = CardFacts(

@@ -376,7 +376,7 @@ def test_folders_that_have_no_way_back_are_named(tmp_path: Path, capsys) -> None
         (["--epoch", "3", "--write", "official"], "makes of a fashionklip"),
         (["--step", "3"], "--step is an entry of the checkpoint"),
         (["--step", "3", "--system", "fashionklip", "--write", "official"], "makes of a bilstm"),
-        (["--vocabulary", "words.txt", "--system", "clip4cir"], "--vocabulary and --variant are for bilstm"),
+        (["--vocabulary", "words.txt", "--system", "clip4cir"], "--vocabulary is for bilstm"),
         (["--variant", "vse"], "invalid choice"),
     ],
 )

@@ -73,3 +73,18 @@ def test_functions_that_bilstm_shares_with_clip4cir_are_the_same(file: str, name
     ours = _definitions(MODELING / f"bilstm/{file}_bilstm.py")
     for name in names:
         assert ours[name] == theirs[name].replace("CLIP4Cir", "BiLSTM"), name
+
+
+@pytest.mark.parametrize(
+    "file, names",
+    [
+        ("image_processing", ["as_pil", "as_displayed", "_as_pixels"]),
+        ("convert", ["_check_keys", "_as_float32", "_shape", "_count", "_some"]),
+    ],
+    ids=["image_processing", "convert"],
+)
+def test_functions_that_fashionvil_shares_with_fashionklip_are_the_same(file: str, names: list[str]) -> None:
+    theirs = _definitions(MODELING / f"fashionklip/{file}_fashionklip.py")
+    ours = _definitions(MODELING / f"fashionvil/{file}_fashionvil.py")
+    for name in names:
+        assert ours[name] == theirs[name].replace("FashionKLIP", "FashionViL"), name
