@@ -5,9 +5,13 @@
 
 Composed queries: fashioniq (both galleries in one pass), fashioniq/original-split, fashioniq/val-split, cirr/val,
 composed/pooled-noref, catalogue/same-title. Captions and images: fashiongen/full, fashiongen/sampled-100,
-retrieval/same-title. Outfits: polyvore/fitb, polyvore/compatibility (both: polyvore), and the same of
-polyvore-outfits and polyvore-outfits/disjoint. What each one pins stands in train/retrieval/composed.py,
-image_text_protocols.py and outfit_protocols.py.
+retrieval/same-title. Products: fashiongen/category, fashiongen/subcategory. Outfits: polyvore/fitb,
+polyvore/compatibility (both: polyvore), and the same of polyvore-outfits and polyvore-outfits/disjoint. Missing items:
+polyvore-outfits/ocir, polyvore-outfits/ocir-official, and both with nondisjoint- before ocir. What each one pins stands in
+train/retrieval/composed.py and in image_text_, classification_, outfit_ and ocir_protocols.py.
+
+A CLIP4Cir composes the features of picture and text; a FashionViL reads both together. Queries of FashionIQ are made of
+its two captions as the model was trained to read them; results.json says how.
 
 Prints a table and, as the last line, one JSON object with the model's figures. --output_dir gets results.json (figures
 with 95 % intervals, controls, paired differences, where data and model came from), ranks.npz (rank of every query, for
@@ -85,63 +89,113 @@ def evaluate(arguments: EvaluationArguments) -> list[dict[str, Any]] | None:
     from accelerate import Accelerator
 
     from train.engine.run import check_processes
-    from train.retrieval.composed import evaluate_protocol, system_queries
-    from train.retrieval.composed_data import detect_layout, load_composed_set, protocols_named
-    from train.retrieval.encode import composer, encode_images, encode_texts
+    from train.retrieval.classification_protocols import CLASSIFICATION_PROTOCOLS
+    from train.retrieval.composed_data import protocols_named
     from train.retrieval.image_text_protocols import IMAGE_TEXT_PROTOCOLS
-    from train.retrieval.loading import load_model
+    from train.retrieval.ocir_protocols import OCIR_PROTOCOLS
     from train.retrieval.outfit_protocols import PROTOCOLS as OUTFIT_PROTOCOLS
 
     names = protocols_named(arguments.protocol)
-    image_text = names[0] in IMAGE_TEXT_PROTOCOLS
     folder = Path(arguments.output_dir) if arguments.output_dir else None
     check_output_dir(folder, arguments.overwrite)
     accelerator = Accelerator(cpu=arguments.cpu or None)
     check_processes(accelerator.num_processes)
     if names[0] in OUTFIT_PROTOCOLS:
         return ask_outfits(arguments, names, folder) if accelerator.is_main_process else None
-    if image_text:
-        outcomes, data, model = rank_image_text(arguments, names[0], accelerator)
-        return write_results(arguments, folder, outcomes, data, model) if accelerator.is_main_process else None
+    kinds = (
+        (IMAGE_TEXT_PROTOCOLS, rank_image_text),
+        (CLASSIFICATION_PROTOCOLS, rank_classes),
+        (OCIR_PROTOCOLS, rank_missing_items),
+    )
+    ranked = next((function for protocols, function in kinds if names[0] in protocols), rank_composed)
+    outcomes, data, model = ranked(arguments, names, accelerator)
+    return write_results(arguments, folder, outcomes, data, model) if accelerator.is_main_process else None
+
+
+def rank_composed(
+    arguments: EvaluationArguments, names: tuple[str, ...], accelerator: Any
+) -> tuple[list[Any], Any, Any]:
+    """Encode and rank composed queries: the outcomes (none but on the main process), the data, the model.
+
+    Raises:
+        ValueError: data that doesn't serve a protocol, a model that can't compose, an argument without use.
+    """
+    from train.retrieval.composed import evaluate_protocol
+    from train.retrieval.composed_data import CAPTION_JOINERS, detect_layout, load_composed_set
+    from train.retrieval.encode import encode_images, encode_texts
+    from train.retrieval.loading import load_model, require
+
+    refuse_unused(arguments, names[0], "caption", "candidates", "questions")
     layout = arguments.dataset or detect_layout(arguments.data_dir, names[0])
+    model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device)
+    methods = ("get_image_features", "get_text_features", "get_query_features")
+    require(model, arguments.model, names[0], methods, "a CLIP4CirModel or a FashionViLForComposition")
+    joiner = CAPTION_JOINERS.get(model.config.model_type)
     with accelerator.main_process_first():  # the others read what the first has prepared
-        data = load_composed_set(layout, arguments.data_dir, arguments.split, arguments.missing_images)
+        data = load_composed_set(layout, arguments.data_dir, arguments.split, arguments.missing_images, joiner=joiner)
     for name in names:
         if name not in data.galleries:
             raise ValueError(f"data in the {layout} layout serves {', '.join(data.galleries)}, not {name}")
-    model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device)
     # The files of both FashionIQ galleries and every query's reference are encoded in one pass; an id once.
     sources = dict(zip(data.gallery_ids, data.images, strict=True))
-    images = encode_images(
-        model,
-        processor,
-        data.gallery_ids,
-        sources,
-        batch_size=arguments.batch_size,
-        num_workers=arguments.num_workers,
-        precision=arguments.mixed_precision,
-    )[1]
+    options = {"batch_size": arguments.batch_size, "precision": arguments.mixed_precision}
+    workers = {"num_workers": arguments.num_workers}
+    images = encode_images(model, processor, data.gallery_ids, sources, **options, **workers)[1]
     texts = encode_texts(
         model, processor, data.captions, batch_size=arguments.text_batch_size, precision=arguments.mixed_precision
     )
+    queries = composed_queries(model, processor, data, sources, images, texts, options, workers)
     if not accelerator.is_main_process:
-        return None
-    queries = system_queries(images, texts, data.reference, composer(model))
+        return [], data, model
     block = arguments.max_block_mb and arguments.max_block_mb * 2**20
     outcomes = [
         evaluate_protocol(name, data, images, queries, arguments.resamples, arguments.seed, block) for name in names
     ]
-    return write_results(arguments, folder, outcomes, data, model)
+    return outcomes, data, model
 
 
-def rank_image_text(arguments: EvaluationArguments, name: str, accelerator: Any) -> tuple[list[Any], Any, Any]:
-    """Encode and rank under an image-text protocol: the outcome (none but on the main process), the data, the model."""
+def composed_queries(
+    model: Any, processor: Any, data: Any, sources: Any, images: Any, texts: Any, options: Any, workers: Any
+) -> dict[str, Any]:
+    """L2-normalised query features (Q, D) of the model and of its controls.
+
+    A model with `compose` makes them of the features of picture and text, any other reads both together.
+    """
+    from torch.nn.functional import normalize
+
+    from train.retrieval.composed import MODEL, system_queries
+    from train.retrieval.encode import PicturesOnDemand, composer, encode_pairs
+
+    if hasattr(model, "compose"):
+        return system_queries(images, texts, data.reference, composer(model))
+    references = [data.gallery_ids[row] for row in data.reference.tolist()]
+    pixels = PicturesOnDemand(processor, sources, **workers)
+    queries = encode_pairs(
+        model,
+        processor,
+        pixels,
+        references,
+        data.captions,
+        lambda m, **inputs: m.get_query_features(**inputs),
+        **options,
+    )
+    # Their sum is no control here: this head doesn't train pictures and texts alone to lie in one place.
+    features = {MODEL: queries, "image_only": images[data.reference], "text_only": texts}
+    return {name: normalize(values, dim=-1) for name, values in features.items()}
+
+
+def rank_image_text(
+    arguments: EvaluationArguments, names: tuple[str, ...], accelerator: Any
+) -> tuple[list[Any], Any, Any]:
+    """Encode and rank under an image-text protocol; returns as `rank_composed`."""
     from train.engine.caption_pairs import ArchivePixels
     from train.retrieval.encode import encode_images, encode_pixels, encode_texts
     from train.retrieval.image_text import evaluate_image_text
     from train.retrieval.image_text_data import detect_image_text_layout, load_image_text_set
-    from train.retrieval.loading import load_model
+    from train.retrieval.loading import load_model, require
 
+    (name,) = names
+    refuse_unused(arguments, name, "questions")
     layout = arguments.dataset or detect_image_text_layout(arguments.data_dir, name)
     with accelerator.main_process_first():
         data = load_image_text_set(
@@ -159,6 +213,8 @@ def rank_image_text(arguments: EvaluationArguments, name: str, accelerator: Any)
                 f"--candidates {path}: not a JSON file ({error}); take an earlier run's candidates.json"
             ) from error
     model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device)
+    classes = "a model of pictures and texts, such as FashionKLIPModel or FashionViLForRetrieval"
+    require(model, arguments.model, name, ("get_image_features", "get_text_features"), classes)
     options = {"batch_size": arguments.batch_size, "precision": arguments.mixed_precision}
     if isinstance(data.images, dict):
         workers = {"num_workers": arguments.num_workers}
@@ -178,6 +234,73 @@ def rank_image_text(arguments: EvaluationArguments, name: str, accelerator: Any)
     return [outcome], data, model
 
 
+def rank_classes(
+    arguments: EvaluationArguments, names: tuple[str, ...], accelerator: Any
+) -> tuple[list[Any], Any, Any]:
+    """Classify every picture with its product's text; returns as `rank_composed`."""
+    from train.retrieval.classification import evaluate_classification, load_classification_set
+    from train.retrieval.encode import PicturesOnDemand, encode_pairs
+    from train.retrieval.loading import load_model, require
+
+    (name,) = names
+    refuse_unused(arguments, name, "caption", "candidates", "questions")
+    if arguments.dataset not in (None, "fashiongen"):
+        raise ValueError(f"{name} reads the layout fashiongen, not {arguments.dataset}")
+    model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device)
+    require(model, arguments.model, name, ("classifier",), "a FashionViLForClassification")
+    with accelerator.main_process_first():
+        data = load_classification_set(name, arguments.data_dir, arguments.split, arguments.missing_images)
+    pixels = PicturesOnDemand(processor, data.sources, arguments.num_workers)
+    options = {"batch_size": arguments.batch_size, "precision": arguments.mixed_precision}
+    logits = encode_pairs(
+        model, processor, pixels, data.image_ids, data.texts, lambda m, **inputs: m(**inputs).logits, **options
+    )
+    if not accelerator.is_main_process:
+        return [], data, model
+    classes = {str(label): int(number) for label, number in model.config.label2id.items()}
+    outcome = evaluate_classification(name, data, logits, classes, arguments.resamples, arguments.seed)
+    return [outcome], data, model
+
+
+def rank_missing_items(
+    arguments: EvaluationArguments, names: tuple[str, ...], accelerator: Any
+) -> tuple[list[Any], Any, Any]:
+    """Rank the items of a wanted category for every outfit; returns as `rank_composed`."""
+    from train.retrieval.encode import encode_images
+    from train.retrieval.loading import load_model, require
+    from train.retrieval.ocir import evaluate_outfit_model
+    from train.retrieval.ocir_data import load_ocir_set
+    from train.retrieval.ocir_protocols import OCIR_PROTOCOLS
+
+    (name,) = names
+    refuse_unused(arguments, name, "dataset", "caption", "candidates", "questions")
+    model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, accelerator.device)
+    require(model, arguments.model, name, ("item_embeds", "target_embeds"), "a FashionViLForOutfitRetrieval")
+    with accelerator.main_process_first():
+        version, split = OCIR_PROTOCOLS[name].version, arguments.split or "test"
+        data = load_ocir_set(arguments.data_dir, version, split, arguments.missing_images)
+    ids, features = encode_images(
+        model,
+        processor,
+        list(data.sources),
+        data.sources,
+        batch_size=arguments.batch_size,
+        num_workers=arguments.num_workers,
+        precision=arguments.mixed_precision,
+    )
+    if not accelerator.is_main_process:
+        return [], data, model
+    outcome = evaluate_outfit_model(name, data, model, features, ids, arguments.resamples, arguments.seed)
+    return [outcome], data, model
+
+
+def refuse_unused(arguments: EvaluationArguments, protocol: str, *names: str) -> None:
+    """Raise ValueError for given arguments, among these, that a protocol has no use for."""
+    given = [f"--{name}" for name in names if getattr(arguments, name) not in (None, [], "no")]
+    if given:
+        raise ValueError(f"{protocol} has no use for {', '.join(given)}; leave it out")
+
+
 def ask_outfits(arguments: EvaluationArguments, names: tuple[str, ...], folder: Path | None) -> list[dict[str, Any]]:
     """Answer outfit questions, on one process, as train/bilstm_evaluate.py does for one model.
 
@@ -192,10 +315,7 @@ def ask_outfits(arguments: EvaluationArguments, names: tuple[str, ...], folder: 
     from train.engine.run import replace_text
     from train.retrieval.outfit_protocols import PROTOCOLS
 
-    given = {"--dataset": arguments.dataset, "--caption": arguments.caption, "--candidates": arguments.candidates}
-    given["--mixed_precision"] = arguments.mixed_precision != "no"
-    if unused := [flag for flag, value in given.items() if value]:
-        raise ValueError(f"{names[0]} has no use for {', '.join(unused)}; leave it out")
+    refuse_unused(arguments, names[0], "dataset", "caption", "candidates", "mixed_precision")
     protocol = PROTOCOLS[names[0]]
     if arguments.questions and protocol.dataset != "polyvore":
         raise ValueError(f"{names[0]} has one set of questions; leave --questions out")
@@ -269,14 +389,9 @@ def check_output_dir(folder: Path | None, overwrite: bool) -> None:
 def describe(result: dict[str, Any], fingerprint: dict[str, Any], data_name: str | None) -> dict[str, Any]:
     """A protocol's result with its data and with units at the figures, as results.json has it."""
     counts = result.pop("counts")
-    gallery = counts["gallery"]
-    data = {
-        "fingerprint": fingerprint["digest"],
-        "layout": fingerprint["layout"],
-        "queries": counts["queries"],
-        "queries_per_category": counts["queries_per_category"],
-        "gallery": next(iter(gallery.values())) if len(gallery) == 1 else gallery,
-    }
+    data = {"fingerprint": fingerprint["digest"], "layout": fingerprint["layout"]} | counts
+    if len(counts.get("gallery", ())) == 1:
+        data["gallery"] = next(iter(counts["gallery"].values()))
     if data_name:
         data["name"] = data_name
     figures = {name: figure | {"unit": "percent"} for name, figure in result["figures"].items()}
@@ -295,9 +410,8 @@ def table(outcome: Any) -> str:
     """Figures as text: one row per metric; the model with its interval, then the controls."""
     result = outcome.to_dict()
     counts = result["counts"]
-    gallery = ", ".join(f"{name} {size}" for name, size in counts["gallery"].items())
     columns = {"model": result["figures"], **result["controls"]}
-    lines = [f"{result['protocol']}   {counts['queries']} queries, gallery: {gallery}"]
+    lines = [f"{result['protocol']}   {counts['queries']} queries, {asked_of(counts)}"]
     wide = max(len(name) for name in result["figures"])
     lines.append(
         f"{'percent':{wide}}  {'model [95 % interval]':>24}" + "".join(f"  {c:>11}" for c in list(columns)[1:])
@@ -307,12 +421,22 @@ def table(outcome: Any) -> str:
         others = "".join(f"  {columns[c][metric]['value']:11.2f}" for c in list(columns)[1:])
         lines.append(f"{metric:{wide}}  {own:>24}{others}")
     # The figure that papers rank by: FashionIQ's mean recall, CIRR's mean of R@5 and R_s@1, else R@1.
-    leading = ("average_recall", "mean(R@5+R_s@1)", "recall_at1", "mean_recall")
+    leading = ("average_recall", "mean(R@5+R_s@1)", "recall_at1", "mean_recall", "accuracy")
     metric = next(name for name in leading if name in result["figures"])
     for name, differences in result["differences"].items():
         d = differences[metric]
         lines.append(f"{name}, {metric}: {d['value']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}], p = {d['p']:.4f}")
     return "\n".join(lines)
+
+
+def asked_of(counts: dict[str, Any]) -> str:
+    """What the queries choose from: galleries by name, only their number and sizes where there are many, or classes."""
+    if "classes" in counts:
+        return f"{counts['classes']} classes"
+    gallery = counts["gallery"]
+    if len(gallery) > 6:
+        return f"{len(gallery)} galleries of {min(gallery.values())} to {max(gallery.values())}"
+    return "gallery: " + ", ".join(f"{name} {size}" for name, size in gallery.items())
 
 
 def csv_text(results: list[dict[str, Any]]) -> str:

@@ -170,9 +170,11 @@ def _check_code(folder: Path) -> None:
     """Every file that `auto_map` names, and every sibling that those files import, has to be there."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     auto_map = config.get("auto_map") or {}
-    processor = folder / "processor_config.json"
-    if not processor.is_file():
-        raise FileNotFoundError(f"{folder} has no processor_config.json; save the processor into the same folder")
+    # A model of pictures alone may have an image processor, whose file has another name.
+    names = ("processor_config.json", "preprocessor_config.json")
+    processor = next((folder / name for name in names if (folder / name).is_file()), None)
+    if processor is None:
+        raise FileNotFoundError(f"{folder} has no {names[0]}; save the processor into the same folder")
     if "AutoModel" not in auto_map:
         raise FileNotFoundError(
             f"{folder}/config.json sends AutoModel to no code (auto_map); save the model through its registered class"
@@ -286,7 +288,7 @@ def check_in_fresh_process(stage: Path, base_model: list[str]) -> dict[str, Any]
 _CHECK = """
 import torch
 from PIL import Image
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, ProcessorMixin
 
 source = task["base"] or task["folder"]
 model, report = AutoModel.from_pretrained(source, trust_remote_code=True, output_loading_info=True)
@@ -299,7 +301,8 @@ model.eval()
 processor = AutoProcessor.from_pretrained(source, trust_remote_code=True)
 
 picture = Image.linear_gradient("L").resize((120, 160)).convert("RGB")
-inputs = processor(images=[picture], text=["is red with shorter sleeves"], return_tensors="pt")
+texts = {"text": ["is red with shorter sleeves"]} if isinstance(processor, ProcessorMixin) else {}
+inputs = processor(images=[picture], return_tensors="pt", **texts)
 # What the model doesn't read is not given to it.
 reads = model.input_modalities
 names = ("pixel_values",) * ("image" in reads) + ("input_ids", "attention_mask") * ("text" in reads)
@@ -311,6 +314,7 @@ if getattr(model.config, "has_images", False) and "image" not in reads:
     image = {"image_features": torch.linspace(-1, 1, model.config.vision_feature_dim)[None]}
     inputs |= image
 calls = {"get_image_features": image, "get_text_features": text, "get_query_features": image | text}
+calls |= {"get_fused_features": image | text, "encode": image}
 features = {}
 for method, arguments in calls.items():
     if hasattr(model, method) and arguments:

@@ -7,7 +7,7 @@
 `--images` is a folder of pictures or a catalogue (see data_scripts/catalogue.py). Several queries come from a JSONL
 file, one {"reference", "text", "target"} per line; a catalogue's composed_<split>.jsonl, with "caption", will do.
 A picture alone finds what looks like it, a text alone what it describes; both together take a model that composes them,
-such as CLIP4Cir. The last line on standard output is one JSON object.
+such as CLIP4Cir or FashionViL for composition. The last line on standard output is one JSON object.
 `python train/search.py index --help` and `query --help` list the arguments.
 """
 

@@ -1,11 +1,19 @@
-"""Complementary items: ranks inside a category against a sort, the official fill, figures by hand."""
+"""Complementary items: ranks inside a category against a sort, the official fill, figures by hand, a model's own ranks."""
 
 import numpy as np
 import pytest
 import torch
 
+from tests.modeling.fashionvil_examples import tiny_model
 from train.retrieval.composed import compare_ranks
-from train.retrieval.ocir import OcirSet, evaluate_ocir, mean_by_outfit, ocir_ranks
+from train.retrieval.ocir import (
+    OcirSet,
+    conditioned_ranks,
+    evaluate_ocir,
+    evaluate_outfit_model,
+    mean_by_outfit,
+    ocir_ranks,
+)
 from train.retrieval.ocir_protocols import OCIR_PROTOCOLS
 
 CLEAN, OFFICIAL = (OCIR_PROTOCOLS[name] for name in ("polyvore-outfits/ocir", "polyvore-outfits/ocir-official"))
@@ -61,7 +69,7 @@ def test_figures_by_hand():
     assert values == pytest.approx(
         {"recall_at10": 75.0, "recall_at30": 100.0, "recall_at50": 100.0, "average_recall": 275 / 3}
     )
-    chance = result.controls["chance"]
+    chance = result.chance
     assert chance["recall_at10"] == pytest.approx(100 * (10 / 12 + 1) / 2) and chance["recall_at50"] == 100.0
     assert result.counts["gallery"] == {"1": 12, "2": 1} and result.counts["queries_per_category"] == {"1": 2, "2": 1}
     saved = result.to_dict()
@@ -106,3 +114,74 @@ def test_sets_that_cannot_be_asked_are_refused():
         OcirSet(["a", "b"], [1], [False, True])
     with pytest.raises(ValueError, match="2 rows, but features of 1 queries and 2 items"):
         ocir_ranks(CLEAN, OcirSet(["a", "b"], [1, 1], [False, True]), torch.ones(1, 2), torch.ones(2, 2))
+
+
+def outfit_set(seed, rows=60):
+    """Questions of one to four items of 30, in four categories."""
+    rng = np.random.default_rng(seed)
+    items = [f"i{n}" for n in range(30)]
+    categories = {item: n % 4 for n, item in enumerate(items)}
+    blanks = rng.choice(items, rows).tolist()
+    questions = [rng.choice(items, rng.integers(1, 5), replace=False).tolist() for _ in range(rows)]
+    fake = (rng.random(rows) < 0.4).tolist()
+    numbers = [categories[item] for item in blanks]
+    return OcirSet(blanks, numbers, fake, questions=questions, categories=categories), items
+
+
+def outfit_model(scale, **changes):
+    """A tiny outfit head whose scores spread over a large part of -s * s to s * s."""
+    torch.manual_seed(2)
+    model = tiny_model("FashionViLForOutfitRetrieval", norm_scale_init_value=scale, **changes)
+    with torch.no_grad():
+        model.fusion_module.masks.weight.mul_(torch.randn(3, 12))
+        model.fusion_module.weight_classifier[2].weight.mul_(20)
+    return model
+
+
+@pytest.mark.parametrize("protocol", [CLEAN, OFFICIAL], ids=lambda p: p.name)
+@pytest.mark.parametrize("official_target", [False, True])
+def test_a_models_ranks_agree_with_its_own_scores(protocol, official_target):
+    model = outfit_model(2.0, official_outfit_target=official_target)
+    data, items = outfit_set(3)
+    features = torch.randn(30, 12, generator=torch.Generator().manual_seed(1))
+    of = {item: features[n] for n, item in enumerate(items)}
+    expected, filled = [], 0
+    for row in data.queries:
+        places = [place for place in data.gallery if data.blank_categories[place] == data.blank_categories[row]]
+        asked = torch.stack([of[item] for item in data.questions[row]])
+        kinds = torch.tensor([data.categories[item] for item in data.questions[row]])
+        with torch.no_grad():
+            scores = model.score_candidates(
+                asked,
+                kinds,
+                torch.stack([of[data.blank_ids[place]] for place in places]),
+                torch.tensor([data.blank_categories[place] for place in places]),
+            )
+        own = [data.blank_ids[place] for place in places].index(data.blank_ids[row])
+        rank = int((scores > scores[own]).sum())
+        if protocol.fill is not None and scores[own] < protocol.fill:
+            filled += 1
+            rank += len(data.gallery) - len(places)
+        expected.append(rank)
+    assert conditioned_ranks(protocol, model, data, features, items).tolist() == expected
+    assert (filled > 0) == (protocol.fill is not None)  # the rule was needed
+
+
+def test_without_subspaces_on_the_targets_both_ways_to_the_figures_agree():
+    model = outfit_model(4.0, official_outfit_target=True)
+    data, items = outfit_set(5)
+    features = torch.randn(30, 12, generator=torch.Generator().manual_seed(2))
+    of = {item: features[n] for n, item in enumerate(items)}
+    pairs = [(data.categories[i], data.blank_categories[r]) for r, q in enumerate(data.questions) for i in q]
+    with torch.no_grad():
+        rows = torch.stack([of[item] for question in data.questions for item in question])
+        queries = mean_by_outfit(model.item_embeds(rows, torch.tensor(pairs)), [len(q) for q in data.questions])
+        targets = model.norm_layer(torch.stack([of[item] for item in data.blank_ids]))
+    for protocol in (CLEAN, OFFICIAL):
+        plain = evaluate_ocir(protocol.name, data, queries, targets, resamples=200)
+        result = evaluate_outfit_model(protocol.name, data, model, features, items, resamples=200)
+        assert result.figures == plain.figures and result.chance == plain.chance and result.counts == plain.counts
+        assert set(result.controls) == set(result.differences) == {"image_only"} and plain.controls == {}
+        difference = result.differences["image_only"]["average_recall"].value
+        own, other = (figures["average_recall"].value for figures in (result.figures, result.controls["image_only"]))
+        assert difference == pytest.approx(own - other)

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Sampler
 
 
-class GlobalBatches(Sampler[list[int]]):
+class GlobalBatches(Sampler[list]):
     """Batch sampler: a shuffled order cut into global batches, of which each process takes its share.
 
     Args:
@@ -18,12 +18,16 @@ class GlobalBatches(Sampler[list[int]]):
         batch_size: rows of one *global* batch, over all processes; the last incomplete batch is dropped.
         seed: seed of the order.
         rank, num_processes: this process and how many there are.
+        with_steps: yield (step, row) in place of row, for data whose rows depend on the step that they are for. Steps
+            count from 0 over all epochs.
 
     Raises:
         ValueError: fewer rows than one batch, or a batch that cannot be shared out equally.
     """
 
-    def __init__(self, rows: int, batch_size: int, seed: int, rank: int = 0, num_processes: int = 1) -> None:
+    def __init__(
+        self, rows: int, batch_size: int, seed: int, rank: int = 0, num_processes: int = 1, with_steps: bool = False
+    ) -> None:
         if rows < batch_size:
             raise ValueError(
                 f"{rows} training rows are fewer than one batch of {batch_size}; use --batch_size {rows} or less"
@@ -32,7 +36,7 @@ class GlobalBatches(Sampler[list[int]]):
             raise ValueError(f"--batch_size {batch_size} cannot be shared by {num_processes} processes; use a multiple")
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self.rank, self.share = rank, batch_size // num_processes
-        self.epoch, self.first_step = 0, 0
+        self.epoch, self.first_step, self.with_steps = 0, 0, with_steps
 
     def start(self, epoch: int, first_step: int = 0) -> None:
         """Choose the epoch, and how many of its steps are already done."""
@@ -49,11 +53,12 @@ class GlobalBatches(Sampler[list[int]]):
         """All rows in the order of this epoch."""
         return torch.randperm(self.rows, generator=row_generator(self.seed, self.epoch)).tolist()
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list]:
         order = self.order()
         for step in range(self.first_step, self.steps_per_epoch):
             begin = step * self.batch_size + self.rank * self.share
-            yield order[begin : begin + self.share]
+            share = order[begin : begin + self.share]
+            yield [(self.epoch * self.steps_per_epoch + step, row) for row in share] if self.with_steps else share
 
 
 class NeighbourBatches(GlobalBatches):

@@ -25,10 +25,16 @@ FEATURES_NOTE = (
     "This model has no image network of its own. Where the code below prepares pictures, give the features of the network "
     "that it was trained with, `image_features` (pictures, $width), in the place of `pixel_values`."
 )
+# Model type, or model type and kind -> what the model does.
 TASKS = {
     "bilstm": "outfit compatibility",
     "clip4cir": "composed image retrieval",
     "fashionklip": "image-text retrieval",
+    "fashionvil": "image-text retrieval",
+    "fashionvil_composition": "composed image retrieval",
+    "fashionvil_classification": "product classification",
+    "fashionvil_outfits": "complementary item retrieval",
+    "fashionvil_image_tokenizer": "image tokenization",
 }
 SECTIONS = ("About", "Usage", "Limits", "Citation")
 # The part of a protocol's name before the slash, as a person writes it.
@@ -336,7 +342,10 @@ def _provenance(result: dict[str, Any]) -> str:
     data = result["data"] if isinstance(result["data"], dict) else {}
     facts.append(f"{data['queries']:,} queries" if isinstance(data.get("queries"), int) else "")
     gallery = data.get("gallery")
-    if isinstance(gallery, dict):
+    facts.append(f"{data['classes']:,} classes" if "classes" in data else "")
+    if isinstance(gallery, dict) and len(gallery) > 6:
+        facts.append(f"{len(gallery)} galleries of {min(gallery.values()):,} to {max(gallery.values()):,}")
+    elif isinstance(gallery, dict):
         facts.append("galleries of " + ", ".join(f"{size:,} ({name})" for name, size in gallery.items()))
     elif gallery is not None:
         facts.append(f"a gallery of {gallery:,}")
@@ -378,7 +387,7 @@ def _entry_note(figure: Figure) -> str | None:
 def _metadata(facts: CardFacts, results: list[dict[str, Any]]) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    task = TASKS.get(facts.model_type, "retrieval")
+    task = TASKS.get(f"{facts.model_type}_{facts.kind}") or TASKS.get(facts.model_type, "retrieval")
     entries = [
         EvalResult(
             task_type="retrieval",

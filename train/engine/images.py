@@ -313,6 +313,7 @@ class PixelStore:
                 raise ValueError(
                     "augmented views are seeded by the position in the data set: give one index per image id"
                 )
-            for row, index in enumerate(indices):
-                pixels[row] = augmentation(pixels[row], epoch, int(index), role)
+            pixels = np.stack(
+                [augmentation(own, epoch, int(index), role) for own, index in zip(pixels, indices, strict=True)]
+            )
         return self.image_processor.normalize(pixels)

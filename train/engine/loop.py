@@ -5,6 +5,7 @@ The mathematics of a stage stays in its program, as the function `training_step`
 
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,10 @@ class Schedule:
             saved as `model/`, the others as `model_<figure>/`.
         save_every: also keep every validated model as `model_<epoch>/`.
         max_grad_norm: gradient clipping; None for none.
+        steps: stop after so many steps, within an epoch too; None for whole epochs.
+        validation_steps: validate after every so many steps and after the last, in place of `validation_frequency`.
+        zero_gradients: clear gradients to 0 in place of None, as PyTorch did before 2.0: then a parameter that a step
+            doesn't use goes on moving by momentum and weight decay.
     """
 
     epochs: int
@@ -61,9 +66,19 @@ class Schedule:
     best_metrics: tuple[str, ...] = ()
     save_every: bool = False
     max_grad_norm: float | None = None
+    steps: int | None = None
+    validation_steps: int | None = None
+    zero_gradients: bool = False
 
     def validates(self, epoch: int) -> bool:
+        """Whether the end of this epoch is a time to validate."""
+        if self.validation_steps:
+            return False
         return epoch % self.validation_frequency == 0 or epoch == self.epochs - 1
+
+    def validates_at(self, step: int, total: int) -> bool:
+        """Whether the time after `step` steps of `total` is one, whatever the epoch."""
+        return bool(self.validation_steps) and (step % self.validation_steps == 0 or step == total)
 
 
 def make_scheduler(
@@ -99,7 +114,8 @@ def fit(
         model, optimizer: as returned by `run.accelerator.prepare`.
         scheduler: not prepared (a prepared one steps once per process); None for a constant learning rate.
         rows: map-style data set; `set_epoch(epoch)` is called on it before every epoch when it has that method, and its
-            attribute `links`, when it has one, keeps linked rows together (see `NeighbourBatches`).
+            attribute `links`, when it has one, keeps linked rows together (see `NeighbourBatches`). With an attribute
+            `with_steps` that is true, a row is asked for as (step, row).
         collate: from a list of rows to a batch.
         batch_size: rows of one global batch, over all processes.
         training_step: from a batch to the detached loss, after backward.
@@ -122,9 +138,10 @@ def fit(
     accelerator.register_for_checkpointing(progress, *([scheduler] if scheduler is not None else []))
     place = (run.arguments.seed, accelerator.process_index, accelerator.num_processes)
     links = getattr(rows, "links", None)
-    sampler = (
-        GlobalBatches(len(rows), batch_size, *place) if links is None else NeighbourBatches(links, batch_size, *place)
-    )
+    if links is None:
+        sampler = GlobalBatches(len(rows), batch_size, *place, with_steps=getattr(rows, "with_steps", False))
+    else:
+        sampler = NeighbourBatches(links, batch_size, *place)
     loader = DataLoader(
         rows,
         batch_sampler=sampler,
@@ -135,7 +152,7 @@ def fit(
     )
     if run.arguments.resume:
         _resume(run, progress)
-    total = schedule.epochs * sampler.steps_per_epoch
+    total = min(schedule.epochs * sampler.steps_per_epoch, schedule.steps or sys.maxsize)
     limit = min(total, run.arguments.max_steps or total)
     bar = tqdm(total=limit, initial=progress.step, unit="step", disable=not run.is_main, dynamic_ncols=True)
     started = written = time.perf_counter()
@@ -151,6 +168,10 @@ def fit(
                 after_step()
             bar.set_postfix(epoch=progress.epoch, loss=f"{loss:.3f}", refresh=False)
             bar.update()
+            if validate and schedule.validates_at(progress.step, total):
+                _validate(run, progress, schedule, validate, save_model, bar, f"step {progress.step}: loss {loss:.4f}")
+                if before_epoch:
+                    before_epoch()
             checkpoint_steps = run.arguments.checkpoint_steps
             at_end = progress.step_in_epoch == sampler.steps_per_epoch
             if checkpoint_steps and progress.step % checkpoint_steps == 0 and not at_end:
@@ -174,7 +195,7 @@ def fit(
 
 def _step(run, model, optimizer, scheduler, batch, training_step, schedule, progress) -> float:
     accelerator = run.accelerator
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=not schedule.zero_gradients)
     result = training_step(batch)
     result, beside = result if isinstance(result, tuple) else (result, {})
     loss = accelerator.reduce(result, reduction="mean").item()
@@ -204,22 +225,28 @@ def _end_epoch(run, progress, schedule, validate, save_model, bar) -> None:
     run.log({"epoch": epoch, "epoch_loss": mean_loss}, progress.step)
     run.log_csv("train_metrics.csv", {"epoch": epoch, "train_epoch_loss": mean_loss})
     if validate and schedule.validates(epoch):
-        figures = validate()
-        run.log({"epoch": epoch, **{f"validation/{k}": v for k, v in figures.items()}}, progress.step)
-        run.log_csv("validation_metrics.csv", {"epoch": epoch, **figures})
-        unknown = [name for name in schedule.best_metrics if name not in figures]
-        if unknown:
-            raise ValueError(f"--best_metrics {unknown[0]}: the validation gives {', '.join(figures)}")
-        shown = ", ".join(f"{name} {figures[name]:.2f}" for name in schedule.best_metrics or list(figures)[:2])
-        bar.write(f"epoch {epoch}: loss {mean_loss:.4f}, {shown}") if run.is_main else None
-        for number, name in enumerate(schedule.best_metrics):
-            if figures[name] > progress.best.get(name, -math.inf):
-                progress.best[name] = figures[name]
-                if save_model:
-                    _save(run, "model" if number == 0 else f"model_{name}", save_model)
-        if schedule.save_every and save_model:
-            _save(run, f"model_{epoch}", save_model)
+        _validate(run, progress, schedule, validate, save_model, bar, f"epoch {epoch}: loss {mean_loss:.4f}")
     progress.epoch, progress.step_in_epoch, progress.loss_sum = epoch + 1, 0, 0.0
+
+
+def _validate(run, progress, schedule, validate, save_model, bar, said: str) -> None:
+    """Figures of the model as it is: logged, and compared with the best so far."""
+    figures, place = validate(), progress.step if schedule.validation_steps else progress.epoch
+    run.log({"epoch": progress.epoch, **{f"validation/{k}": v for k, v in figures.items()}}, progress.step)
+    if not schedule.validation_steps:  # the file has one line an epoch
+        run.log_csv("validation_metrics.csv", {"epoch": progress.epoch, **figures})
+    unknown = [name for name in schedule.best_metrics if name not in figures]
+    if unknown:
+        raise ValueError(f"--best_metrics {unknown[0]}: the validation gives {', '.join(figures)}")
+    shown = ", ".join(f"{name} {figures[name]:.2f}" for name in schedule.best_metrics or list(figures)[:2])
+    bar.write(f"{said}, {shown}") if run.is_main else None
+    for number, name in enumerate(schedule.best_metrics):
+        if figures[name] > progress.best.get(name, -math.inf):
+            progress.best[name] = figures[name]
+            if save_model:
+                _save(run, "model" if number == 0 else f"model_{name}", save_model)
+    if schedule.save_every and save_model:
+        _save(run, f"model_{place}", save_model)
 
 
 def _save(run: Run, name: str, save_model: Callable[[Path], None]) -> None:

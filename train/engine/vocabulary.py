@@ -1,15 +1,17 @@
-"""A small tokenizer in CLIP's format, trained on a data set's own captions, for models trained from scratch."""
+"""Small tokenizers in CLIP's and BERT's formats, made of a data set's own captions, for models trained from scratch."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
-from transformers import CLIPTokenizer
+from transformers import BertTokenizer, CLIPTokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
+BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 77) -> CLIPTokenizer:
@@ -60,3 +62,34 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 77)
     entries = [*dict.fromkeys(entries), START, END]
     vocabulary = {token: index for index, token in enumerate(entries)}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=max_length)
+
+
+def word_piece_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 75) -> BertTokenizer:
+    """Tokenizer of BERT's kind: the frequent words of the texts whole, all others letter by letter.
+
+    Args:
+        texts: to learn from; the same ones give the same tokenizer.
+        vocab_size: most entries, special ones and letters included.
+        max_length: tokens of the longest text, `[CLS]` and `[SEP]` included.
+
+    Raises:
+        ValueError: there is no text, or the letters alone are more than `vocab_size`.
+    """
+    splitter = BertTokenizer(vocab={token: place for place, token in enumerate(BERT_SPECIAL)}).backend_tokenizer
+    counts: Counter[str] = Counter()
+    for text in texts:
+        words = splitter.pre_tokenizer.pre_tokenize_str(splitter.normalizer.normalize_str(text))
+        counts.update(word for word, _ in words)
+    if not counts:
+        raise ValueError("The tokenizer has no text to learn from.")
+    letters = sorted({letter for word in counts for letter in word})
+    entries = [*BERT_SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    if len(entries) > vocab_size:
+        raise ValueError(
+            f"vocab_size must be at least {len(entries)} to spell every text in letters; got {vocab_size}."
+        )
+    frequent = sorted(counts, key=lambda word: (-counts[word], word))
+    known = set(entries)
+    entries += [word for word in frequent if word not in known][: vocab_size - len(entries)]
+    vocabulary = {token: place for place, token in enumerate(entries)}
+    return BertTokenizer(vocab=vocabulary, model_max_length=max_length)

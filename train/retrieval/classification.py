@@ -124,7 +124,9 @@ def evaluate_classification(
     earlier = (scores == own) & (np.arange(len(classes)) < right[:, None])
     ranks = ((scores > own) | earlier).sum(axis=1)
     generator = np.random.default_rng(seed)
-    drawn = [classification_figures(generator.integers(0, len(classes), len(right)), right) for _ in range(CHANCE_DRAWS)]
+    drawn = [
+        classification_figures(generator.integers(0, len(classes), len(right)), right) for _ in range(CHANCE_DRAWS)
+    ]
     controls = {
         "majority": classification_figures(np.full_like(right, np.bincount(right).argmax()), right),
         "chance": {

@@ -14,12 +14,13 @@ Every protocol reports the model beside what a cheaper query reaches on the same
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from train.retrieval.classification_protocols import CLASSIFICATION_PROTOCOLS, ClassificationProtocol
 from train.retrieval.image_text_protocols import IMAGE_TEXT_PROTOCOLS, ImageTextProtocol
 from train.retrieval.ocir_protocols import OCIR_PROTOCOLS, OcirProtocol
 from train.retrieval.ranking import ranks_of_targets, subset_ranks
@@ -151,6 +152,7 @@ class ComposedSet:
         positives: protocol name -> per query the gallery rows that are right.
         categories: (Q) category of each query; a key of the galleries of protocols that count by category.
         members: (Q, m) int64 gallery rows of the query's group, for CIRR.
+        caption_rule: how captions were made where a model reads them in another form than the protocol says.
         fingerprint: digest and counts of the annotation files, for results.json.
     """
 
@@ -163,6 +165,7 @@ class ComposedSet:
     categories: list[str]
     members: Tensor | None = None
     images: Sequence = ()
+    caption_rule: str | None = None
     fingerprint: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -231,13 +234,13 @@ class ProtocolResult:
         }
 
 
-def find_protocol(name: str) -> Protocol | ImageTextProtocol | OcirProtocol:
-    """The protocol of this name, composed, image-text or for missing items of outfits.
+def find_protocol(name: str) -> Protocol | ImageTextProtocol | ClassificationProtocol | OcirProtocol:
+    """The protocol of this name: composed, image-text, of classification, or for missing items of outfits.
 
     Raises:
         ValueError: no such protocol; lists the names.
     """
-    known = {**PROTOCOLS, **IMAGE_TEXT_PROTOCOLS, **OCIR_PROTOCOLS}
+    known = {**PROTOCOLS, **IMAGE_TEXT_PROTOCOLS, **CLASSIFICATION_PROTOCOLS, **OCIR_PROTOCOLS}
     if name not in known:
         raise ValueError(f"unknown protocol {name!r}; one of {', '.join(known)}")
     return known[name]
@@ -308,6 +311,8 @@ def evaluate_protocol(
         "gallery": {plan.category: len(plan.rows) for plan in plans},
     }
     controls = {s: f for s, f in figures.items() if s != MODEL}
+    if data.caption_rule:
+        protocol = replace(protocol, captions=data.caption_rule)
     return ProtocolResult(protocol, counts, figures[MODEL], controls, chance, differences, records)
 
 

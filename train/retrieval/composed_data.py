@@ -11,26 +11,30 @@ from typing import Any
 
 import torch
 
+from train.retrieval.classification_protocols import CLASSIFICATION_PROTOCOLS
 from train.retrieval.composed import PROTOCOLS, ComposedSet
 from train.retrieval.image_text_protocols import IMAGE_TEXT_PROTOCOLS
+from train.retrieval.ocir_protocols import OCIR_PROTOCOLS
+from train.retrieval.outfit_protocols import GROUPS as OUTFIT_GROUPS
+from train.retrieval.outfit_protocols import PROTOCOLS as OUTFIT_PROTOCOLS
 
 CATEGORIES = ("dress", "shirt", "toptee")
 DEFAULT_SPLITS = {"fashioniq": "val", "cirr": "val", "catalogue": "valid"}
+# How a model type was trained to read FashionIQ's two captions, where not as CLIP4Cir.
+CAPTION_JOINERS = {"fashionvil": ", "}
 # A protocol's layout follows from its name, except for the pooled one, which every layout can serve.
-GROUPS = {"fashioniq": ("fashioniq/original-split", "fashioniq/val-split")}
+GROUPS = {"fashioniq": ("fashioniq/original-split", "fashioniq/val-split"), **OUTFIT_GROUPS}
 
 
 def protocols_named(name: str) -> tuple[str, ...]:
-    """`fashioniq` -> both FashionIQ protocols, any other name -> itself.
+    """`fashioniq` -> both FashionIQ protocols, `polyvore` -> both of its questions, any other name -> itself.
 
     Raises:
         ValueError: no such protocol.
     """
     if name in GROUPS:
         return GROUPS[name]
-    if name.startswith("polyvore"):
-        raise ValueError(f"{name} asks outfit questions, which train/bilstm_evaluate.py answers")
-    known = [*GROUPS, *PROTOCOLS, *IMAGE_TEXT_PROTOCOLS]
+    known = [*GROUPS, *PROTOCOLS, *IMAGE_TEXT_PROTOCOLS, *CLASSIFICATION_PROTOCOLS, *OUTFIT_PROTOCOLS, *OCIR_PROTOCOLS]
     if name not in known:
         raise ValueError(f"unknown protocol {name!r}; one of {', '.join(known)}")
     return (name,)
@@ -68,6 +72,7 @@ def load_composed_set(
     split: str | None = None,
     missing_images: str = "error",
     images: str = "required",
+    joiner: str | None = None,
 ) -> ComposedSet:
     """Read one split of a data set with all protocols it can serve.
 
@@ -77,6 +82,7 @@ def load_composed_set(
         split: default val (FashionIQ, CIRR) or valid (catalogue).
         missing_images: "error" stops at missing pictures, "skip" leaves their rows out and counts them.
         images: "absent" reads the annotations alone, for features that come from elsewhere.
+        joiner: between FashionIQ's two captions, e.g. FashionViL's ", "; None joins them as CLIP4Cir.
 
     Raises:
         ValueError: an unknown layout or split, a split without targets, ids that don't fit.
@@ -90,7 +96,12 @@ def load_composed_set(
     if layout not in readers:
         raise ValueError(f"unknown layout {layout!r}; one of {', '.join(readers)}")
     split = split or DEFAULT_SPLITS[layout]
-    data = readers[layout](str(data_dir), split, {"missing": missing_images, "images": images})
+    options = {"missing": missing_images, "images": images}
+    if layout == "fashioniq":
+        data = _fashioniq(str(data_dir), split, options, joiner)
+        data.caption_rule = joiner and f"caption1 and caption2 as annotated, joined by {joiner!r}"
+    else:
+        data = readers[layout](str(data_dir), split, options)
     data.fingerprint = fingerprint(data) | {"layout": layout, "split": split}
     return data
 
@@ -143,7 +154,7 @@ def load_cirr_queries(data_dir: str | Path, split: str = "test1") -> CirrQueries
     )
 
 
-def _fashioniq(data_dir: str, split: str, options: dict[str, str]) -> ComposedSet:
+def _fashioniq(data_dir: str, split: str, options: dict[str, str], joiner: str | None = None) -> ComposedSet:
     from data_scripts.fashioniq import FashionIQ
     from modeling.clip4cir.processing_clip4cir import join_captions
 
@@ -163,7 +174,8 @@ def _fashioniq(data_dir: str, split: str, options: dict[str, str]) -> ComposedSe
         queries["query"] += [f"{category}/{row}" for row in rows["row"][:]]
         queries["reference"] += rows["reference_id"][:]
         queries["target"] += rows["target_id"][:]
-        queries["caption"] += [join_captions(*captions) for captions in rows["captions"][:]]
+        pairs = rows["captions"][:]
+        queries["caption"] += [joiner.join(pair) if joiner else join_captions(*pair) for pair in pairs]
         queries["category"] += [category] * len(rows)
     _need_targets(queries["target"], "FashionIQ", split)
     row_of = {image_id: row for row, image_id in enumerate(pictures)}

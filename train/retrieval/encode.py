@@ -144,6 +144,71 @@ def encode_texts(
     return _in_order(features, mine, batches)[torch.tensor([row[text] for text in texts])]
 
 
+def encode_pairs(
+    model: Any,
+    processor: Any,
+    pixels: Any,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    function: Callable[..., Tensor],
+    *,
+    batch_size: int = 32,
+    precision: str = "no",
+) -> Tensor:
+    """Whatever a model makes of a picture and a text together, one row per pair.
+
+    Args:
+        pixels, ids: as in :func:`encode_pixels`, or :class:`PicturesOnDemand`; ids and texts stand in pairs.
+        processor: tokenises the texts, padding on the right.
+        function: called as `function(model, pixel_values=, input_ids=, attention_mask=)`, gives (batch, ...).
+        Other arguments: as :func:`encode_images`.
+
+    Returns:
+        (pairs, ...) float32 on the CPU.
+    """
+    batches = _batches(range(len(ids)), batch_size)
+    mine = _own_share(batches)
+
+    def inputs() -> Iterator[dict[str, Tensor]]:
+        for batch in mine:
+            tokens = dict(processor(text=[texts[i] for i in batch], return_tensors="pt"))
+            yield {"pixel_values": pixels.batch([ids[i] for i in batch]), **tokens}
+
+    def encode(values: dict[str, Tensor]) -> Tensor:
+        return function(model, **{name: tensor.to(model.device) for name, tensor in values.items()})
+
+    features = _encode(model, encode, inputs(), mine, len(batches), precision, False, "pairs", [])
+    return _in_order(features, mine, batches)
+
+
+class PicturesOnDemand:
+    """Decodes pictures when a batch of them is asked for: `batch(ids)` of a catalogue that nothing is stored of.
+
+    Args:
+        processor: processor of the model, or its image processor.
+        sources: id -> path, encoded bytes, or a {"bytes", "path"} row.
+        num_workers: decoding threads, None for one per core.
+    """
+
+    def __init__(self, processor: Any, sources: Mapping[str, Any], num_workers: int | None = None) -> None:
+        self.images, self.sources, self.num_workers = _image_processor(processor), sources, num_workers
+
+    def batch(self, ids: Sequence[str]) -> Tensor:
+        """(n, 3, d, d) normalised.
+
+        Raises:
+            ValueError: pictures of the batch that cannot be read, all of them named.
+        """
+        from train.engine.images import bad_images_error, prepared_images
+
+        problems: list[str] = []
+        distinct = list(dict.fromkeys(ids))
+        prepared = dict(prepared_images(distinct, self.sources, self.images, problems, self.num_workers))
+        if problems:
+            raise bad_images_error(problems, len(distinct))
+        return self.images.normalize(np.stack([prepared[image_id] for image_id in ids]))
+
+
 def composer(model: Any, batch_size: int = 1024, precision: str = "no") -> Callable[[Tensor, Tensor], Tensor]:
     """The model's `compose` over any number of rows: raw (Q, D), (Q, D) on the CPU -> normalised (Q, D) float32.
 

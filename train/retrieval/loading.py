@@ -9,7 +9,13 @@ from typing import Any
 
 # Model types of this repository: importing the package registers its classes with transformers' auto classes, which
 # then take them and never the code in a stranger's folder.
-SYSTEMS = {"bilstm": "modeling.bilstm", "clip4cir": "modeling.clip4cir", "fashionklip": "modeling.fashionklip"}
+SYSTEMS = {
+    "bilstm": "modeling.bilstm",
+    "clip4cir": "modeling.clip4cir",
+    "fashionklip": "modeling.fashionklip",
+    "fashionvil": "modeling.fashionvil",
+    "fashionvil_image_tokenizer": "modeling.fashionvil",
+}
 
 
 def load_model(
@@ -50,6 +56,23 @@ def load_model(
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     model = whole_model(AutoModel, name, **options)
     return model.to(device).eval(), AutoProcessor.from_pretrained(name, **options)
+
+
+def require(model: Any, name: str, use: str, parts: tuple[str, ...], classes: str) -> None:
+    """Refuse a model that can't do what is asked of it.
+
+    Args:
+        model, name: as loaded. use: what needs it, e.g. a protocol.
+        parts: methods or attributes, all of which it must have. classes: names of classes that have them.
+
+    Raises:
+        ValueError: names the model's class, what it lacks and the classes.
+    """
+    lacking = [part for part in parts if not hasattr(model, part)]
+    if lacking:
+        raise ValueError(
+            f"{use} needs {classes}; {name} is a {type(model).__name__}, which has no {' and no '.join(lacking)}"
+        )
 
 
 def describe_model(name: str, model: Any) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""Products with all their views, texts, pseudo-attributes and labels, from any of the sets that FashionViL trains on."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+# What makes up the text of a product, joined by full stops (loaders of BrandonHanx/mmf).
+TEXT_COLUMNS = {
+    "fashiongen": ("title", "description"),
+    "big_facad": ("color", "title", "description"),
+    "fashion200k": ("title",),
+    "polyvore_outfits": ("title", "description"),
+    "catalogue": ("title",),
+}
+VALIDATION_SPLITS = ("validation", "val", "valid", "test")
+LABELS = ("category", "subcategory")
+
+
+@dataclasses.dataclass
+class Products:
+    """Products of one split of one or several data sets, one entry of every list per product.
+
+    Attributes:
+        ids: "<data set>/<id>": ids of two sets may be equal.
+        views: ids of the product's pictures, at least one.
+        texts: title and whatever else the set has.
+        attributes: names or ids of pseudo-attributes.
+        labels: "category" and "subcategory" -> names, None where a product has none; empty where the set has none.
+        sources: picture id -> path or bytes.
+    """
+
+    ids: list[str]
+    views: list[list[str]]
+    texts: list[str]
+    attributes: list[list[str]]
+    labels: dict[str, list[str | None]]
+    sources: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def numbers(self) -> list[int]:
+        """A number for every text: equal texts have equal numbers."""
+        number: dict[str, int] = {}
+        return [number.setdefault(text, len(number)) for text in self.texts]
+
+
+def load_products(
+    names: Sequence[str],
+    data_dir: str | Path,
+    split: str,
+    missing: str = "error",
+    labelled: str | None = None,
+) -> Products:
+    """Read one split of one or several data sets.
+
+    Args:
+        names: data sets, keys of TEXT_COLUMNS, in the order in which their products come.
+        data_dir: folder of the set, or of all of them.
+        split: its name; "validation" takes the first of VALIDATION_SPLITS that the set has.
+        missing: "error" or "skip" pictures that are not there.
+        labelled: "category" or "subcategory": leave out, and count, products without that label.
+
+    Raises:
+        FileNotFoundError, ValueError: as the builders; also no such split, no products, or no labels.
+    """
+    parts = [_one_set(name, data_dir, split, missing) for name in names]
+    joined = Products([], [], [], [], {kind: [] for kind in LABELS}, {})
+    for part in parts:
+        for field in ("ids", "views", "texts", "attributes"):
+            getattr(joined, field).extend(getattr(part, field))
+        for kind in LABELS:
+            joined.labels[kind] += part.labels[kind]
+        joined.sources |= part.sources
+    if labelled:
+        joined = _with_label(joined, labelled, f"{data_dir}, {split}")
+    if not len(joined):
+        raise ValueError(f"{data_dir}: no products in the {split} split of {', '.join(names)}")
+    return joined
+
+
+def _one_set(name: str, data_dir: str | Path, split: str, missing: str) -> Products:
+    from data_scripts.prepare import BUILDERS, prepare
+
+    splits = prepare(BUILDERS[name], "products", data_dir, missing=missing)
+    asked = VALIDATION_SPLITS if split == "validation" else (split,)
+    found = next((s for s in asked if s in splits), None)
+    if found is None:
+        raise ValueError(f"{data_dir}: {name} has no split {split!r}; it has {', '.join(splits)}")
+    rows = splits[found]
+    ids = [f"{name}/{i}" for i in rows["product_id"][:]]
+    views, sources = _pictures(rows, name)
+    texts = [sentence(parts) for parts in zip(*(rows[c][:] for c in TEXT_COLUMNS[name]), strict=True)]
+    # Ids before names: the published assignment of ids is opaque, and a model's head is numbered by it.
+    column = next((c for c in ("attribute_ids", "attributes") if c in rows.column_names), None)
+    attributes = [[str(a) for a in own or ()] for own in rows[column][:]] if column else [[] for _ in ids]
+    labels = {kind: rows[kind][:] if kind in rows.column_names else [None] * len(ids) for kind in LABELS}
+    return Products(ids, views, texts, attributes, labels, sources)
+
+
+def sentence(parts: Iterable[str | None]) -> str:
+    """The texts of a product in one, a full stop between two; empty ones are left out."""
+    return ".".join(part.strip() for part in parts if part and part.strip())
+
+
+def _pictures(rows: Any, name: str) -> tuple[list[list[str]], dict[str, Any]]:
+    """Ids of every product's pictures, and where each picture is, undecoded."""
+    import datasets
+
+    if "images" in rows.column_names:
+        column = rows.select_columns(["images"]).cast_column("images", datasets.List(datasets.Image(decode=False)))
+        pictures, ids = column["images"][:], rows["image_ids"][:]
+    else:
+        column = rows.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+        pictures, ids = [[picture] for picture in column["image"][:]], [[i] for i in rows["product_id"][:]]
+    views = [[f"{name}/{i}" for i in own] for own in ids]
+    sources: dict[str, Any] = {}
+    for own, found in zip(views, pictures, strict=True):
+        for view, picture in zip(own, found, strict=True):
+            sources[view] = picture["bytes"] if picture["bytes"] is not None else picture["path"]
+    return views, sources
+
+
+def _with_label(products: Products, kind: str, where: str) -> Products:
+    kept = [row for row, label in enumerate(products.labels[kind]) if label is not None]
+    if not kept:
+        raise ValueError(f"{where}: no product has a {kind}; choose a data set with labels")
+    if len(kept) < len(products):
+        logger.warning("%s: %d products without a %s are left out", where, len(products) - len(kept), kind)
+    return Products(
+        *([getattr(products, f)[row] for row in kept] for f in ("ids", "views", "texts", "attributes")),
+        {k: [labels[row] for row in kept] for k, labels in products.labels.items()},
+        products.sources,
+    )
+
+
+def attribute_numbers(
+    products: Products, known: dict[str, int] | None = None
+) -> tuple[list[list[int]], dict[str, int]]:
+    """Numbers of every product's pseudo-attributes, and the table of their names.
+
+    Attributes that are ids keep their numbers: the published assignment is opaque. Names are numbered in alphabetical
+    order, or as `known` has them; a name that it lacks is left out.
+    """
+    names = {name for own in products.attributes for name in own}
+    if known is None:
+        ids = names and all(name.isdecimal() for name in names)
+        known = {name: int(name) if ids else place for place, name in enumerate(sorted(names))}
+    return [[known[name] for name in own if name in known] for own in products.attributes], known
