@@ -47,30 +47,32 @@ def pixels() -> PixelStore:
     return PixelStore([str(n) for n in range(len(pictures))], pictures, FashionViLImageProcessor(size=SIZE))
 
 
+@torch.no_grad()
+def nearest_latents(model, pixel_values) -> torch.Tensor:
+    """(codes,) largest difference of each code from the latent of the pictures that is nearest to it."""
+    latents = model.latents(pixel_values).flatten(0, 1)
+    return (model.quantize.embedding.weight[:, None] - latents).abs().amax(dim=2).amin(dim=1)
+
+
 def test_a_codebook_starts_as_latents_of_the_pictures(pixels):
     model = tiny()
-    start_codebook(model, pixels, None, seed=3)
-    with torch.no_grad():
-        latents = model.latents(pixels.batch(pixels.ids)).flatten(0, 1)
-    codebook = model.quantize.embedding
-    nearest = torch.cdist(codebook.weight, latents).amin(dim=1)
-    assert nearest.max() < 1e-4 and len(codebook.weight.unique(dim=0)) == 12
-    assert torch.equal(codebook.embed_avg, codebook.weight) and codebook.cluster_size.eq(1).all()
     again, other = tiny(), tiny()
-    for model, seed in ((again, 3), (other, 4)):
-        model.load_state_dict(tiny_state := model.state_dict())
-        assert tiny_state
-        start_codebook(model, pixels, None, seed=seed)
-    assert not torch.equal(again.quantize.embedding.weight, other.quantize.embedding.weight)
+    for fresh in (again, other):
+        fresh.load_state_dict(model.state_dict())
+    for fresh, seed in ((model, 3), (again, 3), (other, 4)):
+        start_codebook(fresh, pixels, None, seed=seed)
+        assert nearest_latents(fresh, pixels.batch(pixels.ids)).max() < 1e-5
+    codebook = model.quantize.embedding
+    assert torch.equal(codebook.embed_avg, codebook.weight) and codebook.cluster_size.eq(1).all()
+    assert torch.equal(codebook.weight, again.quantize.embedding.weight)
+    assert not torch.equal(codebook.weight, other.quantize.embedding.weight)
 
 
 def test_few_latents_serve_more_codes_than_they_are(pixels):
     few = PixelStore(pixels.ids[:1], plain_pictures()[:1], pixels.image_processor)
     model = tiny(num_codes=40)
     start_codebook(model, few, None, seed=0)
-    with torch.no_grad():
-        latents = model.latents(few.batch(few.ids))[0]
-    assert torch.cdist(model.quantize.embedding.weight, latents).amin(dim=1).max() < 1e-4
+    assert nearest_latents(model, few.batch(few.ids)).max() < 1e-5
 
 
 def test_idle_codes_move_to_latents_of_the_batch_and_used_ones_stay(pixels):
@@ -83,9 +85,7 @@ def test_idle_codes_move_to_latents_of_the_batch_and_used_ones_stay(pixels):
     assert revive_codes(model, batch | {"step": CHECK_EVERY + 1}, after=8, seed=0) == 0
     assert revive_codes(model, batch, after=0, seed=0) == 0 and torch.equal(codebook.weight, before)
     assert revive_codes(model, batch, after=8, seed=0) == 4 and model.training
-    with torch.no_grad():
-        latents = model.latents(batch["pixel_values"]).flatten(0, 1)
-    assert torch.cdist(codebook.weight[:4], latents).amin(dim=1).max() < 1e-4
+    assert nearest_latents(model, batch["pixel_values"])[:4].max() < 1e-5
     assert torch.equal(codebook.weight[4:], before[4:]) and codebook.cluster_size[:4].eq(1).all()
     assert revive_codes(model, batch, after=8, seed=0) == 0
 
@@ -124,16 +124,18 @@ def test_simple_pictures_are_soon_explained(pixels):
     start_codebook(model, pixels, None, seed=0)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, betas=(0.5, 0.9))
     check = TokenizerValidation(pixels)
-    before = check.figures(model)
+    before, losses_seen = check.figures(model), []
     values = pixels.batch(pixels.ids)
-    for step in range(120):
+    for step in range(80):
         output = model(values)
         optimizer.zero_grad()
         output.loss.backward()
         revive_codes(model, {"step": step, "pixel_values": values}, after=32, seed=0)
         optimizer.step()
+        losses_seen.append(float(output.reconstruction_loss.detach()))
+    assert losses_seen[-1] < losses_seen[0] / 2
     after = check.figures(model)
-    assert before["explained"] < 0.3 < 0.8 < after["explained"] and after["perplexity"] > 6
+    assert before["explained"] < 0.3 < 0.5 < after["explained"] and after["perplexity"] > 6
 
 
 def test_a_view_depends_on_epoch_and_row(pixels):
@@ -160,10 +162,10 @@ def flags(tmp_path_factory) -> list[str]:
     (shop / "images").mkdir()
     for number, picture in enumerate(plain_pictures()):
         Image.fromarray(picture).save(shop / "images" / f"{number}.png")
-    titles = [f'{{"id": "{number}", "title": "thing {number}", "split": "SPLIT"}}\n' for number in range(24)]
-    (shop / "products.jsonl").write_text("".join(titles[:24]).replace("SPLIT", "train"))
+    titles = [f'{{"id": "{number}", "title": "thing {number}"}}\n' for number in range(24)]
+    (shop / "products.jsonl").write_text("".join(titles))
     flags = ["--data_dir", str(shop), "--datasets", "catalogue", "--validation_dataset", "catalogue", "--cpu"]
-    flags += ["--validation_split", "train", "--image_size", str(SIZE), "--num_codes", "12", "--code_dim", "6"]
+    flags += ["--validation_split", "train", "--image_size", str(SIZE), "--num_codes", "64", "--code_dim", "6"]
     flags += ["--hidden_dim", "8", "--channel_multipliers", "1", "1", "2", "--num_res_blocks", "1"]
     return [*flags, "--group_norm_groups", "4", "--batch_size", "8", "--revive_after", "4"]
 

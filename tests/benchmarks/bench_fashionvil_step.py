@@ -1,0 +1,136 @@
+"""FashionViL's training steps: texts trimmed to the batch's longest, against texts padded to 75 tokens; and the image tokenizer.
+
+The baseline is the original's step as its specification describes it: every text is padded to 75 tokens, and the image
+tokenizer reads 8 pictures at a time. Both sides take loss and gradient from the same weights, without dropout, and have the
+same loss. The rows of the tasks are the transformer's part: the grid of the image encoder is given, and so are the codes of
+pictures, which stand still where pictures are not augmented. The tokenizer, whose work padding doesn't touch, has its own row.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from tests.benchmarks.measure import Stopwatch, report, row, run_child
+
+MODULE = "tests.benchmarks.bench_fashionvil_step"
+BATCH, PADDED, CELLS, CHANNELS = 16, 75, 49, 2048
+WIDTHS = (25, 40)
+WORDS, ATTRIBUTES, CODES = 8000, 512, 1024
+TASKS = ("itc", "mvc", "pac", "mpfc", "mlm", "itm")
+# A sixth of BERT-base.
+TEXT = {"hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 2048}
+# An eighth of the published channels, at the published 224 pixels.
+TOKENIZER = {"hidden_dim": 16, "latent_dim": 64, "code_dim": 64, "num_codes": CODES, "group_norm_groups": 16}
+
+
+def run() -> list[dict]:
+    """Processor seconds of one step of every task at both lengths, and of coding a batch of pictures."""
+    rows = []
+    for width in WIDTHS:
+        ours, baseline = (run_child(MODULE, "step", str(width), str(shown)) for shown in (width, PADDED))
+        memory = {"ours": ours["peak_mib"], "baseline": baseline["peak_mib"]}
+        workload = f"{TEXT['num_hidden_layers']} layers of {TEXT['hidden_size']}, batch {BATCH}, {width} tokens"
+        for task in TASKS:
+            losses = [side["losses"][task] for side in (ours, baseline)]
+            if abs(losses[0] - losses[1]) > 1e-4 * abs(losses[1]):
+                raise AssertionError(f"{task}: trimmed and padded losses differ: {losses[0]} and {losses[1]}")
+            seconds = (side["tasks"][task] for side in (ours, baseline))
+            rows.append(row(f"fashionvil-step/{task}", workload, *seconds, "s", memory))
+    ours, baseline = run_child(MODULE, "codes", str(BATCH)), run_child(MODULE, "codes", "8")
+    if ours["codes"] != baseline["codes"]:
+        raise AssertionError("pictures have other codes in chunks of 8")
+    memory = {"ours": ours["peak_mib"], "baseline": baseline["peak_mib"]}
+    workload = f"{BATCH} pictures of 224 px, {TOKENIZER['hidden_dim']} channels; one chunk, chunks of 8"
+    rows.append(row("fashionvil-step/tokenizer", workload, ours["seconds"], baseline["seconds"], "s", memory))
+    return rows
+
+
+class GivenGrid(torch.nn.Module):
+    """In the place of the image encoder: its output is its input."""
+
+    def forward(self, pixel_values: torch.Tensor):
+        from transformers.utils import ModelOutput
+
+        return ModelOutput(last_hidden_state=pixel_values)
+
+
+def inputs_of(task: str, width: int, shown: int) -> dict:
+    """One batch whose texts have at most `width` tokens, padded to `shown`; equal for every `shown`."""
+    generator = torch.Generator().manual_seed(4)
+    lengths = torch.randint(width // 2, width + 1, (BATCH,), generator=generator)
+    lengths[0] = width
+    ids = torch.zeros(BATCH, PADDED, dtype=torch.long)
+    for line, length in zip(ids, lengths.tolist(), strict=True):
+        line[:length] = torch.randint(5, WORDS, (length,), generator=generator)
+    side = int(CELLS**0.5)
+    grids = torch.randn(2, BATCH, CHANNELS, side, side, generator=generator)
+    batch = {"task": task, "pixel_values": grids[0], "input_ids": ids[:, :shown]}
+    batch["attention_mask"] = (batch["input_ids"] > 0).long()
+    selected = (torch.rand(BATCH, PADDED, generator=generator) < 0.15) & (ids > 0)
+    patches = torch.rand(BATCH, CELLS, generator=generator) < 8 / CELLS
+    attributes = (torch.rand(BATCH, ATTRIBUTES, generator=generator) < 0.02).float()
+    dropped = [torch.randint(n, (n // 4,), generator=generator) for n in (PADDED, CELLS)]
+    extra = {
+        "mvc": {"second_pixel_values": grids[1], "dropped_text": dropped[0], "dropped_image": dropped[1]},
+        "pac": {"attribute_targets": attributes},
+        "mpfc": {
+            "patch_mask": patches,
+            "image_codes": torch.randint(CODES, (BATCH, CELLS), generator=generator),
+        },
+        "mlm": {
+            "masked_input_ids": ids.masked_fill(selected, 4)[:, :shown],
+            "mlm_labels": ids.masked_fill(~selected, -100)[:, :shown],
+        },
+        "itm": {"replace_text": torch.arange(BATCH) % 2 == 0},
+    }
+    return batch | extra.get(task, {})
+
+
+def steps(width: int, shown: int) -> None:
+    """Seconds and loss of one step of every task."""
+    from modeling.fashionvil import FashionViLConfig, FashionViLForPreTraining
+
+    torch.manual_seed(0)
+    text = TEXT | {"vocab_size": WORDS, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    # A network of nothing but the right number of channels, since the grid is given.
+    vision = {"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [8, CHANNELS], "depths": [1, 1]}
+    config = FashionViLConfig(
+        text_config=text, vision_config=vision | {"layer_type": "basic"}, num_attributes=ATTRIBUTES, num_codes=CODES
+    )
+    model = FashionViLForPreTraining(config).train()
+    model.model.image_encoder = GivenGrid()
+    seconds, losses = {}, {}
+    for task in TASKS:
+        batch = inputs_of(task, width, shown)
+
+        def step(batch: dict = batch) -> torch.Tensor:
+            model.zero_grad()
+            loss = model(**batch).loss
+            loss.backward()
+            return loss.detach()
+
+        step()  # memory is taken and kernels are chosen
+        watch = Stopwatch()
+        losses[task] = float(step())
+        seconds[task] = watch.read()["seconds"]
+    report(tasks=seconds, losses=losses)
+
+
+def codes(chunk: int) -> None:
+    """Seconds of coding a batch of pictures in chunks."""
+    from modeling.fashionvil import FashionViLImageTokenizer, FashionViLImageTokenizerConfig
+
+    torch.manual_seed(0)
+    config = FashionViLImageTokenizerConfig(has_decoder=False, chunk_size=chunk, **TOKENIZER)
+    model = FashionViLImageTokenizer(config).eval()
+    pictures = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    model.encode(pictures)
+    watch = Stopwatch()
+    found = model.encode(pictures)
+    report(seconds=watch.read()["seconds"], codes=found.tolist())
+
+
+if __name__ == "__main__":
+    steps(*map(int, sys.argv[2:])) if sys.argv[1] == "step" else codes(int(sys.argv[2]))
