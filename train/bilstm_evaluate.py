@@ -16,7 +16,7 @@ standard output is one JSON object.
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ class OutfitEvaluation:
     overwrite: bool = argument(False, "write into --output_dir although it is not empty")
     split: str = argument("test", "split whose questions are asked")
     weights: list[float] = argument([], "weight of each model; default: equal ones")
-    fit_weights: bool = argument(False, "choose the weights on --validation_split by fill in the blank")
+    fit_weights: bool = argument(False, "choose the weights of each kind of questions on those of --validation_split")
     direction: Literal["both", "forward", "backward", "pooled"] | None = argument(
         None, "how blanks are scored; default: both, pooled for models without recurrent networks"
     )
@@ -85,13 +85,12 @@ def evaluate(
     for name, (model, _) in zip(arguments.model, loaded, strict=True):
         if model.config.model_type != "bilstm":
             raise ValueError(f"{name} is a {type(model).__name__}; outfits need a Bi-LSTM (model type bilstm)")
-    weights = arguments.weights or [1.0] * len(loaded)
+    weights = dict.fromkeys(kinds, arguments.weights or [1.0] * len(loaded))
     if arguments.fit_weights and len(loaded) > 1:
-        validation, questions = scores_of(loaded, arguments, data, data.validation_split, KINDS[:1])
-        weights = best_weights([scores["fill_in_blank"] for scores in validation], questions.right_mask())
+        weights = fit_weights(*scores_of(loaded, arguments, data, data.validation_split, kinds), kinds)
     scored, questions = scores_of(loaded, arguments, data, arguments.split, kinds)
     own = {
-        kind: fused([scores[kind] for scores in scored], weights, kind == "fill_in_blank")
+        kind: fused([scores[kind] for scores in scored], weights[kind], kind == "fill_in_blank")
         if len(scored) > 1
         else scored[0][kind]
         for kind in kinds
@@ -119,11 +118,13 @@ def evaluate(
         "model": described[0] if len(described) == 1 else described,
         "mixed_precision": "no",
         "packages": package_versions(),
-    } | ({"weights": weights} if len(loaded) > 1 else {})
+    }
     written = []
-    for result in results:
+    for kind, result in zip(kinds, results, strict=True):
         about = {"layout": data.dataset, "fingerprint": digest, "queries": result.queries}
-        written.append(result.to_dict() | origin | {"data": about | ({"name": data_name} if data_name else {})})
+        mixed = {"weights": weights[kind]} if len(loaded) > 1 else {}
+        about |= {"name": data_name} if data_name else {}
+        written.append(result.to_dict() | origin | mixed | {"data": about})
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = own | {"labels": labels, "right": right}
@@ -165,17 +166,37 @@ def scores_of(
     return scored, questions
 
 
-def best_weights(scores: list, right: Any) -> list[float]:
-    """Weights in steps of a tenth that answer most blanks; of equal ones those nearest to equal weights."""
+def fit_weights(scored: list[dict[str, Any]], questions: Any, kinds: Sequence[str]) -> dict[str, list[float]]:
+    """The weights of a fusion by kind of questions: what weighs well for blanks may not for whole outfits."""
+    import numpy as np
+
+    from train.retrieval.outfit_scores import area_under_curve, right_share
+
+    right, labels = questions.right_mask(), np.array(questions.labels)
+
+    def accuracy(scores: np.ndarray) -> float:
+        return float(np.nanmean(right_share(scores, right)))
+
+    def area(scores: np.ndarray) -> float:
+        kept = ~np.isnan(scores)
+        return area_under_curve(scores[kept], labels[kept])
+
+    figure = {"fill_in_blank": accuracy, "compatibility": area}
+    return {
+        kind: best_weights([scores[kind] for scores in scored], kind == "fill_in_blank", figure[kind]) for kind in kinds
+    }
+
+
+def best_weights(scores: list, blanks: bool, figure: Callable[[Any], float]) -> list[float]:
+    """Weights in steps of a tenth with the highest figure of the fused scores; of equal ones those nearest to equal."""
     import itertools
 
     import numpy as np
 
     from train.retrieval.outfit_protocols import fused
-    from train.retrieval.outfit_scores import right_share
 
     steps = [w for w in itertools.product(range(11), repeat=len(scores)) if sum(w) == 10]
-    found = {w: float(np.nanmean(right_share(fused(scores, w, True), right))) for w in steps}
+    found = {w: figure(fused(scores, w, blanks)) for w in steps}
     best = max(steps, key=lambda w: (round(found[w], 9), -float(np.var(w))))
     return [value / 10 for value in best]
 

@@ -121,7 +121,7 @@ def row_of(name: str, folders: list[Path]) -> dict:
         row[protocol] = {"value": float(np.mean(values)), "half": float(np.mean(halves)), "seeds": values}
         row["controls"][protocol] = {k: v[metric]["value"] for k, v in results[0][number]["controls"].items()}
     if "weights" in results[0][0]:
-        row["weights"] = [result[0]["weights"] for result in results]
+        row["weights"] = [[part["weights"] for part in result] for result in results]
     return row
 
 

@@ -15,6 +15,7 @@ from train.bilstm_evaluate import best_weights
 from train.engine.cards import read_results
 from train.engine.outfits import own_vocabulary
 from train.retrieval.outfit_protocols import blank_result, compatibility_result, fused
+from train.retrieval.outfit_scores import area_under_curve
 
 from .conftest import ROOT, finish, killed_run, losses, records, run_here, start, validations
 
@@ -251,7 +252,8 @@ def test_questions_are_answered_beside_controls_and_models_are_fused(models, tre
         np.testing.assert_allclose(scores[key], fused([one[key] for one in single], weights, blanks), rtol=1e-5)
     assert fusion["polyvore/fitb"]["weights"] == list(weights)
     fitted = evaluate(tmp_path / "fitted", *members, more=[*more, "--fit_weights"])
-    assert sum(fitted["polyvore/fitb"]["weights"]) == pytest.approx(1)
+    for protocol in ("polyvore/fitb", "polyvore/compatibility"):
+        assert sum(fitted[protocol]["weights"]) == pytest.approx(1)
 
 
 def test_the_evaluation_program_has_the_figures_of_bilstm_evaluate(models, tree, tmp_path) -> None:
@@ -343,8 +345,13 @@ def test_fusion_weighs_what_helps() -> None:
     rng = np.random.default_rng(0)
     right = rng.integers(0, 4, 200)
     good, noise = np.eye(4)[right] + rng.random((200, 4)), rng.random((200, 4))
-    weights = best_weights([good, noise], right)
+    weights = best_weights([good, noise], True, lambda scores: float((scores.argmax(1) == right).mean()))
     assert weights[0] > weights[1]
+    # Of outfits: the higher, the more likely to be someone's own.
+    labels = np.repeat([0, 1], 100)
+    told, random = labels + rng.random(200), rng.random(200)
+    weights = best_weights([random, told], False, lambda scores: area_under_curve(scores, labels))
+    assert weights[1] > weights[0]
     with pytest.raises(ValueError, match="as many weights"):
         fused([good, noise], [1.0], True)
 
