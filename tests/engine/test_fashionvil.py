@@ -11,7 +11,15 @@ from torch import nn
 
 from modeling.fashionvil import MODELS, FashionViLForPreTraining, FashionViLImageProcessor
 from tests.engine.processes import accelerator_of, relative_difference, run_workers, save
-from tests.modeling.fashionvil_examples import SENTENCES, task_inputs, tiny_config, tiny_model, tiny_processor
+from tests.modeling.fashionvil_examples import (
+    SENTENCES,
+    pictures,
+    task_inputs,
+    tiny_config,
+    tiny_image_tokenizer,
+    tiny_model,
+    tiny_processor,
+)
 from train.engine.fashionvil import (
     TASK_SHARES,
     PretrainingCollate,
@@ -23,6 +31,7 @@ from train.engine.fashionvil import (
 )
 from train.engine.fashionvil_arguments import ViLOptimizer, ViLStart
 from train.engine.fashionvil_start import make_optimizer, make_scheduler, starting_head, transfer_scale, uncropped
+from train.engine.image_tokenizer import revive_codes
 from train.engine.images import PixelStore
 from train.engine.loop import Schedule, fit
 from train.engine.patch_masking import PatchMasking
@@ -63,6 +72,28 @@ def pretraining_model() -> nn.Module:
     return tiny_model("FashionViLForPreTraining")  # in evaluation mode: no dropout, batch norm as stored
 
 
+def tokenizer_outcome(model: nn.Module, pixel_values: torch.Tensor, backward) -> dict:
+    """Loss and gradients of the image tokenizer, and its codebook after the step and after idle codes moved."""
+    inner = getattr(model, "module", model)
+    codebook = inner.quantize.embedding
+    codebook.cluster_size[:3] = 0  # stay idle: the pictures are few
+    output = model.train()(pixel_values)
+    backward(output.loss)
+    found = {"loss": output.loss.detach(), "codebook": codebook.weight.clone()}
+    found["moved"] = revive_codes(inner, {"step": 0, "pixel_values": pixel_values}, after=400, seed=0)
+    gradients = {name: parameter.grad for name, parameter in inner.named_parameters()}
+    return found | {"revived": codebook.weight.clone(), "gradients": gradients}
+
+
+def image_tokenizer() -> nn.Module:
+    """With codes of which some are far from every picture."""
+    torch.manual_seed(0)
+    model = tiny_image_tokenizer()
+    model.quantize.embedding.weight[:3] += 100
+    model.quantize.embedding.embed_avg[:3] += 100
+    return model
+
+
 def work(folder: Path) -> None:
     from accelerate import DistributedDataParallelKwargs
 
@@ -75,6 +106,8 @@ def work(folder: Path) -> None:
     for task in SHARED_TASKS:
         own = {name: value if name in whole else value[half] for name, value in joined_batch(task).items()}
         results[task] = outcome(model, own, accelerator.backward)
+    tokenizer = accelerator.prepare(image_tokenizer())
+    results["tokenizer"] = tokenizer_outcome(tokenizer, pictures()[half], accelerator.backward)
     save(accelerator, folder, results)
 
 
@@ -96,6 +129,19 @@ def test_two_processes_have_the_loss_and_gradients_of_one(task, ranks):
             assert (found["gradients"][name] - gradient).abs().max() < 1e-5 * largest, name
     moved = {name for name, gradient in want["gradients"].items() if gradient.abs().max() > 1e-3 * largest}
     assert len(moved) > 20
+
+
+def test_two_processes_have_one_codebook_and_move_the_same_codes(ranks):
+    want = tokenizer_outcome(image_tokenizer(), pictures(), torch.Tensor.backward)
+    first, second = (rank["tokenizer"] for rank in ranks)
+    assert want["moved"] >= 3 and relative_difference((first["loss"] + second["loss"]) / 2, want["loss"]) < 1e-5
+    largest = max(float(gradient.abs().max()) for gradient in want["gradients"].values())
+    for found in (first, second):
+        assert found["moved"] == want["moved"]
+        for field in ("codebook", "revived"):
+            assert relative_difference(found[field], want[field]) < 1e-5, field
+        for name, gradient in want["gradients"].items():
+            assert (found["gradients"][name] - gradient).abs().max() < 1e-5 * largest, name
 
 
 def test_products_of_one_text_are_no_wrong_answers_unless_the_original_is_asked_for():

@@ -1,6 +1,5 @@
-"""Training of the image tokenizer: a codebook that starts in use and stays so, figures, learning, resume, processes."""
+"""Training of the image tokenizer: a codebook that starts in use and stays so, figures, learning, resume."""
 
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image
 
 from modeling.fashionvil import FashionViLImageProcessor
 from tests.modeling.fashionvil_examples import tiny_image_tokenizer
-from tests.train.conftest import finish, killed_run, losses, records, run_here, start, validations
+from tests.train.conftest import killed_run, losses, records, run_here, validations
 from train import fashionvil_tokenizer
 from train.engine.image_tokenizer import (
     CHECK_EVERY,
@@ -179,13 +178,3 @@ def test_a_killed_run_resumes_to_the_same_bits(flags, tmp_path):
     run_here(fashionvil_tokenizer, *flags, "--output_dir", str(cut), "--resume")
     assert losses(cut) == losses(whole) and validations(cut) == validations(whole)
     assert (cut / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
-
-
-def test_two_processes_train_like_one(flags, tmp_path):
-    """One step's codebook follows the pictures of both processes, which the next step's losses show."""
-    flags = [*flags, "--steps", "4", "--learning_rate", "1e-12"]
-    one = run_here(fashionvil_tokenizer, *flags, "--output_dir", str(tmp_path / "one"))
-    finish(start(PROGRAM, *flags, "--output_dir", tmp_path / "two", processes=2))
-    assert losses(tmp_path / "two") == pytest.approx(losses(one), rel=1e-5)
-    first, second = (validations(tmp_path / name)[-1] for name in ("one", "two"))
-    assert second == pytest.approx(first, rel=1e-4) and math.isfinite(first["validation/explained"])

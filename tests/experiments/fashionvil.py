@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from train.engine.arguments import argument, parse_arguments
 
@@ -43,6 +44,7 @@ class ExperimentArguments:
     finetuning_steps: int = argument(600, "updates of a fine-tuning", minimum=1)
     tokenizer_steps: int = argument(1500, "updates of the image tokenizer", minimum=1)
     ablation: bool = argument(False, "also pre-train without each task, one seed")
+    recipe: str = argument("atelier", "name of the recipes in train/recipes/fashionvil_{tokenizer,pretrain,finetune}")
     jobs: int = argument(1, "runs at a time", minimum=1)
     cpu: bool = argument(False, "run on the CPU even where there is a GPU")
     seconds: float | None = argument(None, "start no further run after this time")
@@ -71,7 +73,10 @@ def jobs_of(arguments: ExperimentArguments) -> list[Job]:
     }
     cache = {task: str(out / "pixels" / ("products" if sources[task] == world else task)) for task in TASKS}
     pixels = ["--data_dir", str(world), "--pixel_cache", cache["retrieval"]]
-    recipe = {name: f"train/recipes/fashionvil_{name}/atelier.yaml" for name in ("tokenizer", "pretrain", "finetune")}
+    programs = ("tokenizer", "pretrain", "finetune")
+    recipe = {name: f"train/recipes/fashionvil_{name}/{arguments.recipe}.yaml" for name in programs}
+    with open(ROOT / recipe["pretrain"], encoding="utf-8") as file:
+        architecture = yaml.safe_load(file)["architecture"]
     jobs = [
         Job(
             "tokenizer",
@@ -98,7 +103,7 @@ def jobs_of(arguments: ExperimentArguments) -> list[Job]:
         if start:
             command += ["--model", str(out / start / "model")]
         else:
-            command += ["--architecture", "train/recipes/fashionvil_architectures/small_resnet.yaml"]
+            command += ["--architecture", architecture]
         name = f"{arm}-{task}-{seed}"
         return Job(name, out / name, command, (start,) if start else ())
 

@@ -64,7 +64,7 @@ def load_products(
         names: data sets, keys of TEXT_COLUMNS, in the order in which their products come.
         data_dir: folder of the set, or of all of them.
         split: its name; "validation" takes the first of VALIDATION_SPLITS that the set has.
-        missing: "error" or "skip" pictures that are not there.
+        missing: "error" or "skip" pictures that are not there or can't be opened; a product keeps its others.
         labelled: "category" or "subcategory": leave out, and count, products without that label.
 
     Raises:
@@ -88,7 +88,10 @@ def load_products(
 def _one_set(name: str, data_dir: str | Path, split: str, missing: str) -> Products:
     from data_scripts.prepare import BUILDERS, prepare
 
-    splits = prepare(BUILDERS[name], "products", data_dir, missing=missing)
+    options: dict[str, Any] = {"missing": missing}
+    if missing == "skip" and hasattr(BUILDERS[name].BUILDER_CONFIG_CLASS, "check"):
+        options["check"] = True  # a photo that can't be opened is left out like one that isn't there
+    splits = prepare(BUILDERS[name], "products", data_dir, **options)
     asked = VALIDATION_SPLITS if split == "validation" else (split,)
     found = next((s for s in asked if s in splits), None)
     if found is None:
