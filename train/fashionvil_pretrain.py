@@ -18,6 +18,10 @@ from train.engine.fashionvil_arguments import ProductData, ViLOptimizer, ViLStar
 from train.engine.run import RunArguments
 
 TASKS = ("itm", "pac", "itc", "mvc", "mlm", "mpfc")
+NO_TOKENIZER = (
+    "the task mpfc predicts codes of an image tokenizer: give --image_tokenizer (train/fashionvil_tokenizer.py makes one), or "
+    "leave mpfc out of --tasks"
+)
 
 
 @dataclasses.dataclass
@@ -30,10 +34,14 @@ class PretrainingArguments:
     image_tokenizer: str | None = argument(
         None, "folder or Hub id of a FashionViLImageTokenizer, for mpfc (train/fashionvil_tokenizer.py makes one)"
     )
-    share_encoders: bool = argument(True, "one transformer for text alone and text with picture; False: two")
-    bypass_transformer: bool = argument(True, "pictures alone skip the transformer; False: they go through it")
+    share_encoders: bool | None = argument(
+        None, "one transformer for text alone and text with picture; False: two. Default: --model's, else one"
+    )
+    bypass_transformer: bool | None = argument(
+        None, "pictures alone skip the transformer; False: they go through it. Default: --model's, else they skip it"
+    )
     attribute_scale: float | None = argument(
-        None, "factor on the cosines of pseudo-attributes; default: 1, as published, which learns slowly", above=0
+        None, "factor on the cosines of pseudo-attributes; default: --model's, else 1, which learns slowly", above=0
     )
     mask_probability: float = argument(0.15, "of a word, for mlm", above=0, maximum=1)
     whole_words: bool = argument(True, "mlm masks words with all their pieces; False: single pieces")
@@ -52,11 +60,6 @@ class PretrainingArguments:
         check_choices("--tasks", self.tasks, TASKS)
         if self.task_shares and len(self.task_shares) != len(self.tasks):
             raise ValueError(f"--task_shares has {len(self.task_shares)} numbers for {len(self.tasks)} tasks")
-        if "mpfc" in self.tasks and not self.image_tokenizer:
-            raise ValueError(
-                "the task mpfc predicts codes of an image tokenizer: give --image_tokenizer (train/fashionvil_tokenizer.py "
-                "makes one), or leave mpfc out of --tasks"
-            )
 
 
 def main() -> None:
@@ -84,6 +87,8 @@ def main() -> None:
     from train.engine.text_masking import MaskedTexts, TextMasking
     from train.engine.weights import whole_model
 
+    if "mpfc" in training.tasks and not training.image_tokenizer and not start.model:
+        raise ValueError(NO_TOKENIZER)
     shares = training.task_shares or [TASK_SHARES[task] for task in training.tasks]
     tasks = TaskDraw(dict(zip(training.tasks, shares, strict=True)), run_arguments.seed)
     # A step uses the parameters of one task.
@@ -95,10 +100,9 @@ def main() -> None:
                 [data.validation_dataset], data.data_dir, data.validation_split, data.missing_images
             )
         attributes, known = attribute_numbers(products)
-        fields: dict[str, Any] = {
-            name: getattr(training, name)
-            for name in ("share_encoders", "bypass_transformer", "attribute_scale", "official_itm_fill")
-        }
+        names = ("share_encoders", "bypass_transformer", "attribute_scale")
+        fields: dict[str, Any] = {n: value for n in names if (value := getattr(training, n)) is not None}
+        fields |= {"official_itm_fill": True} if training.official_itm_fill else {}
         if not start.model and "pac" in training.tasks:
             if not known:
                 raise ValueError(
@@ -114,6 +118,8 @@ def main() -> None:
         if tokenizer is not None:
             wanted = model.image_tokenizer.state_dict()
             model.image_tokenizer.load_state_dict({k: v for k, v in tokenizer.state_dict().items() if k in wanted})
+        if "mpfc" in training.tasks and not hasattr(model, "image_tokenizer"):
+            raise ValueError(NO_TOKENIZER)
         images = processor.image_processor
         stored = uncropped(images) if training.augment else images
         cache = data.pixel_cache or run.folder / "cache"
@@ -124,7 +130,7 @@ def main() -> None:
         cells = grid_cells(model)
         side = round(cells**0.5)
         codes = None
-        if tokenizer is not None and "mpfc" in training.tasks and not training.augment:
+        if "mpfc" in training.tasks and not training.augment:
             codes = codes_of_images(model, pixels, list(products.sources))
         collate = PretrainingCollate(
             tasks,

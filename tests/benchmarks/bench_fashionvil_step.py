@@ -16,7 +16,7 @@ from tests.benchmarks.measure import Stopwatch, report, row, run_child
 
 MODULE = "tests.benchmarks.bench_fashionvil_step"
 BATCH, PADDED, CELLS, CHANNELS = 16, 75, 49, 2048
-WIDTHS, REPEATS = (25, 40), 4
+WIDTHS, REPEATS = (25, 40), 2
 WORDS, ATTRIBUTES, CODES = 8000, 512, 1024
 TASKS = ("itc", "mvc", "pac", "mpfc", "mlm", "itm")
 # A tenth of BERT-base's layers.

@@ -189,7 +189,7 @@ def test_pretraining_goes_on_from_a_model_with_its_heads(flags, pretrained, tmp_
 
 
 def test_separate_encoders_and_other_ways_of_masking(flags, tmp_path):
-    more = ["--no_share_encoders", "--no_bypass_transformer", "--no_whole_words", "--attribute_scale", "16"]
+    more = ["--share_encoders", "false", "--bypass_transformer", "false", "--no_whole_words", "--attribute_scale", "16"]
     more += ["--official_adamw", "--official_zero_gradients", "--official_itm_fill", "--official_false_negatives"]
     flags = [*flags, *more, "--masked_patches", "2", "--steps", "12", "--gradient_checkpointing"]
     folder = run_here(fashionvil_pretrain, *flags, "--output_dir", str(tmp_path / "run"))

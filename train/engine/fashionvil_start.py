@@ -100,10 +100,20 @@ def _from_model(head_class: type, start: ViLStart, trained: bool, fields: dict[s
                 "arguments that it was trained with"
             )
         logger.warning("--model %s: heads and scale begin anew, since %s changed", start.model, ", ".join(changed))
+    elif not trained:
+        raise ValueError(
+            f"--model {start.model} is a {type(loaded).__name__}; the task is answered by a {head_class.__name__}, "
+            "fine-tune one first"
+        )
     model = head_class(type(loaded.config)(**(settings | {"architectures": [head_class.__name__]} | fields)))
     source, target = getattr(loaded, "model", loaded), getattr(model, "model", model)
     if hasattr(source, "bert") and hasattr(target, "bert"):
         target.load_state_dict(source.state_dict())
+    elif hasattr(target, "bert"):
+        raise ValueError(
+            f"--model {start.model} is a {type(loaded).__name__} and has no transformer to start from; give a pre-trained "
+            "FashionViL, or parts by --vision_weights and --text_weights"
+        )
     else:
         target.image_encoder.load_state_dict(source.image_encoder.state_dict())
     return model, processor
