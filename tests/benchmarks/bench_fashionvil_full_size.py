@@ -16,7 +16,7 @@ from tests.benchmarks.measure import report, row, run_child
 MODULE = "tests.benchmarks.bench_fashionvil_full_size"
 BATCH, WIDTH, LIMIT_MIB = 8, 25, 16 * 1024
 TASKS = ("itc", "mvc", "pac", "mpfc", "mlm", "itm")
-# The published count of the spec: image encoder, transformer, heads and tokenizer.
+# Of the original at full size: image encoder, transformer, heads and tokenizer.
 PARAMETERS = 179_843_709
 
 
