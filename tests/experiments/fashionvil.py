@@ -40,6 +40,7 @@ class ExperimentArguments:
     output_dir: str = argument(help="folder of all runs and of the table")
     seeds: list[int] = argument([0, 1, 2], "seeds")
     tasks: list[str] = argument(list(TASKS), "downstream tasks")
+    arms: list[str] = argument(["pretrained", "scratch", "long"], "starts of the fine-tunings")
     pretraining_steps: int = argument(4000, "updates of a pre-training", minimum=1)
     finetuning_steps: int = argument(600, "updates of a fine-tuning", minimum=1)
     tokenizer_steps: int = argument(1500, "updates of the image tokenizer", minimum=1)
@@ -110,17 +111,18 @@ def jobs_of(arguments: ExperimentArguments) -> list[Job]:
     total = arguments.pretraining_steps + arguments.finetuning_steps
     first = arguments.seeds[0]
     jobs += [pretraining(f"pretraining-{seed}", seed, PRETRAINING) for seed in arguments.seeds]
-    for seed in arguments.seeds:
-        for task in arguments.tasks:
-            jobs.append(finetuning("long", task, seed, None, total))
+    if "long" in arguments.arms:
+        jobs += [finetuning("long", task, seed, None, total) for seed in arguments.seeds for task in arguments.tasks]
     if arguments.ablation:
         for task in PRETRAINING:
             kept = tuple(other for other in PRETRAINING if other != task)
             jobs.append(pretraining(f"without_{task}", first, kept))
     for seed in arguments.seeds:
         for task in arguments.tasks:
-            jobs.append(finetuning("scratch", task, seed, None, arguments.finetuning_steps))
-            jobs.append(finetuning("pretrained", task, seed, f"pretraining-{seed}", arguments.finetuning_steps))
+            if "scratch" in arguments.arms:
+                jobs.append(finetuning("scratch", task, seed, None, arguments.finetuning_steps))
+            if "pretrained" in arguments.arms:
+                jobs.append(finetuning("pretrained", task, seed, f"pretraining-{seed}", arguments.finetuning_steps))
     if arguments.ablation:
         for left_out in PRETRAINING:
             for task in arguments.tasks:
