@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 Batch = dict[str, torch.Tensor]
 
 
-class ProductRows:
+class SingleViewRows:
     """Map-style data set: text, label and one random picture of every product."""
 
     def __init__(self, products: Products, labels: list[int] | None = None, seed: int = 0) -> None:
@@ -100,7 +100,7 @@ class RetrievalTask(_ProductTask):
 
     def open(self, processor: Any, cache: Path, seed: int) -> None:
         super().open(processor, cache, seed)
-        self.rows = ProductRows(self.products, seed=seed)
+        self.rows = SingleViewRows(self.products, seed=seed)
         self.retrieval = ProductRetrieval(self.validation, processor, cache)
 
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
@@ -140,7 +140,7 @@ class ClassificationTask(_ProductTask):
 
     def open(self, processor: Any, cache: Path, seed: int) -> None:
         super().open(processor, cache, seed)
-        self.rows = ProductRows(self.products, self.labels, seed)
+        self.rows = SingleViewRows(self.products, self.labels, seed)
         self.validation_pixels = PixelStore.build(
             cache, self.validation.sources, processor.image_processor, name="validation"
         )

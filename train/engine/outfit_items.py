@@ -153,7 +153,7 @@ class BlankValidation:
                 inputs.append(torch.tensor([self.categories[i] for i in part], device=model.device))
             scores[number, : len(answers)] = model.score_candidates(*inputs).cpu().numpy()
         model.train(was_training)
-        return right_share(scores, np.array([places[0] for places in self.questions.right]))
+        return right_share(scores, self.questions.right_mask())
 
     def figures(self, model: Any) -> dict[str, float]:
         """Accuracy in percent, of the questions whose items are all there."""
