@@ -74,6 +74,7 @@ def evaluate(
     from train.engine.run import replace_text
     from train.evaluation import check_output_dir, package_versions
     from train.retrieval.loading import describe_model, load_model
+    from train.retrieval.outfit_files import write_scores
     from train.retrieval.outfit_protocols import blank_result, compatibility_result, fused, protocol_of
 
     folder = Path(arguments.output_dir) if arguments.output_dir else None
@@ -127,10 +128,8 @@ def evaluate(
         written.append(result.to_dict() | origin | mixed | {"data": about})
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = own | {"labels": labels, "right": right}
-        for number, scores in enumerate(scored):
-            arrays |= {f"{kind}_{number}": values for kind, values in scores.items()}
-        np.savez_compressed(folder / "scores.npz", **arrays)
+        names = {kind: result.name for kind, result in zip(kinds, results, strict=True)}
+        write_scores(folder / "scores.npz", own, scored, names, questions, digest)
         replace_text(folder / "results.json", json.dumps({"results": written}, indent=2) + "\n")
     return written
 

@@ -32,6 +32,8 @@ PUBLISHED = (
 ).split()
 # A later push must not leave weights or code of an earlier one beside its own.
 REPLACED = ["*.safetensors", "*.safetensors.index.json", "*.py", ".eval_results/*"]
+# A name on the Hub, as opposed to one of this project's short names or a deeper path.
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack"}
 
 
@@ -368,14 +370,18 @@ def start_weights(training: dict[str, Any] | None) -> list[str]:
     from train.engine.clip4cir import HUB_BACKBONES
 
     seen: set[str] = set()
-    while training and training.get("backbone") not in HUB_BACKBONES:
+    while training:
+        given = [training.get(name) for name in ("backbone", "vision_weights", "text_weights")]
+        found = [HUB_BACKBONES.get(name, name) for name in given if name]
+        # "org/name" is a Hub id; anything else, and what lies on this disk, is a file or a folder.
+        found = [name for name in found if HUB_ID.fullmatch(name) and not Path(name).exists()]
         before = training.get("model")
-        if not before or before in seen:
-            return []
+        if found or not before or before in seen:
+            return found
         seen.add(before)
         saved = _beside(Path(before), "arguments.json")
         training = json.loads(saved.read_text(encoding="utf-8")) if saved else None
-    return [HUB_BACKBONES[training["backbone"]]] if training else []
+    return []
 
 
 def write_card(folder: Path, facts: Any, results: list[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from train.engine.arguments import argument, parse_arguments
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ("retrieval", "composition", "category", "subcategory", "outfits")
 PRETRAINING = ("itc", "mvc", "pac", "mpfc", "mlm", "itm")
+ARMS = ("pretrained", "scratch", "long", *(f"without_{task}" for task in PRETRAINING))
 SHARES = {"itc": 0.2, "mvc": 0.2, "pac": 0.15, "mpfc": 0.15, "mlm": 0.15, "itm": 0.15}
 
 
@@ -178,14 +179,13 @@ def bootstrap(runs: list[dict[str, np.ndarray]], others: list[dict[str, np.ndarr
     return [100 * float(bound) for bound in np.quantile(values, [0.025, 0.975])]
 
 
-def table(arguments: ExperimentArguments) -> dict[str, dict[str, dict]]:
-    """Arm -> task -> figures, of the runs that are done."""
-    out, found = Path(arguments.output_dir).resolve(), {}
-    arms = ["pretrained", "scratch", "long", *(f"without_{task}" for task in PRETRAINING)]
+def table(out: Path, arms: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> dict[str, dict[str, dict]]:
+    """Arm -> task -> figures, of the runs in `out` that are done."""
+    found: dict[str, dict[str, dict]] = {}
     loaded: dict[tuple[str, str], dict[int, dict[str, np.ndarray]]] = {}
     for arm in arms:
-        for task in arguments.tasks:
-            for seed in arguments.seeds:
+        for task in tasks:
+            for seed in seeds:
                 folder = out / f"{arm}-{task}-{seed}"
                 if (folder / "done").exists():
                     with np.load(folder / "hits.npz") as file:
@@ -231,7 +231,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
 
     def report() -> None:
-        found = table(arguments)
+        found = table(out, ARMS, arguments.tasks, arguments.seeds)
         (out / "table.json").write_text(json.dumps(found, indent=1))
         (out / "table.md").write_text(markdown(found, arguments.tasks))
 

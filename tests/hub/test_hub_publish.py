@@ -193,3 +193,6 @@ def test_start_weights_are_found_through_the_runs_on_the_disk(tmp_path):
     assert start_weights({"backbone": None, "model": "gone/model"}) == []
     assert start_weights({"backbone": "RN50x4", "model": None}) == []
     assert start_weights(None) == []
+    towers = {"vision_weights": "microsoft/resnet-50", "text_weights": "google-bert/bert-base-uncased", "model": None}
+    assert start_weights(towers) == ["microsoft/resnet-50", "google-bert/bert-base-uncased"]
+    assert start_weights({"vision_weights": "weights/of/a/folder", "text_weights": str(tmp_path)}) == []

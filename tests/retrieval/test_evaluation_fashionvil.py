@@ -181,6 +181,7 @@ def test_queries_are_read_by_picture_and_text_together(heads, fashioniq_dir, tmp
     """By hand: the rank of one target, and the captions joined by a comma."""
     from PIL import Image
 
+    from train.retrieval.composed_data import load_composed_set
     from train.retrieval.loading import load_model
 
     folder = heads / "FashionViLForComposition"
@@ -189,6 +190,8 @@ def test_queries_are_read_by_picture_and_text_together(heads, fashioniq_dir, tmp
     assert set(result["controls"]) == {"image_only", "text_only", "chance"}
     assert result["definition"]["captions"] == "caption1 and caption2 as annotated, joined by ', '"
     record = read_ranks(tmp_path / "out")["fashioniq/original-split"]["model"]
+    # A model that joins the captions as CLIP4Cir answers the same queries, and so the two can be compared.
+    assert record.data == load_composed_set("fashioniq", fashioniq_dir).fingerprint["digest"]
     rows = json.loads((fashioniq_dir / "captions" / "cap.dress.val.json").read_text())
     ids = json.loads((fashioniq_dir / "image_splits" / "split.dress.val.json").read_text())
     model, processor = load_model(str(folder))

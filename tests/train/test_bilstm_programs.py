@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from data_scripts.polyvore_records import encode_outfit, read_outfit_records, write_outfit_records
 from data_scripts.tfrecords import write_records
-from train import bilstm_evaluate, bilstm_train, evaluation
+from train import bilstm_evaluate, bilstm_train, compare, evaluation
 from train.bilstm_evaluate import best_weights
 from train.engine.cards import read_results
 from train.engine.outfits import own_vocabulary
@@ -254,6 +254,42 @@ def test_questions_are_answered_beside_controls_and_models_are_fused(models, tre
     fitted = evaluate(tmp_path / "fitted", *members, more=[*more, "--fit_weights"])
     for protocol in ("polyvore/fitb", "polyvore/compatibility"):
         assert sum(fitted[protocol]["weights"]) == pytest.approx(1)
+
+
+def test_two_models_are_compared_on_the_same_questions(models, tree, tmp_path, capsys, monkeypatch) -> None:
+    more = ["--data_dir", tree, "--feature_cache", tmp_path / "cache", "--resamples", "100"]
+    results = {name: evaluate(tmp_path / name, models[name], more=more) for name in ("bilstm", "vse")}
+
+    def compared(*arguments) -> dict:
+        monkeypatch.setattr("sys.argv", ["compare", *map(str, arguments)])
+        capsys.readouterr()
+        compare.main()
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    report = compared(tmp_path / "bilstm", tmp_path / "vse/scores.npz", "--resamples", 2000)
+    assert report.keys() == {"polyvore/fitb", "polyvore/compatibility"}
+    for protocol, figures in report.items():
+        for metric, found in figures.items():
+            values = [results[name][protocol]["figures"][metric]["value"] for name in ("bilstm", "vse")]
+            assert found["value"] == pytest.approx(values[0] - values[1])
+            assert found["low"] <= found["value"] <= found["high"] and 0 < found["p"] <= 1
+    same = compared(tmp_path / "vse", tmp_path / "vse")["polyvore/compatibility"]["compatibility_auc"]
+    assert same == {"value": 0, "low": 0, "high": 0, "p": 1}
+
+    scores = dict(np.load(tmp_path / "vse/scores.npz"))
+    (tmp_path / "other").mkdir()
+    np.savez(tmp_path / "other/scores.npz", **scores | {"data": np.asarray("0123456789")})
+    (tmp_path / "old").mkdir()
+    np.savez(tmp_path / "old/scores.npz", **{name: value for name, value in scores.items() if name != "data"})
+    (tmp_path / "ranks.npz").write_bytes(b"")
+    for second, message in (
+        (tmp_path / "other", "answered different questions .*0123456789"),
+        (tmp_path / "old", "evaluate the model again"),
+        (tmp_path / "ranks.npz", "cannot be compared"),
+        (tmp_path / "none/scores.npz", "not found"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            compared(tmp_path / "vse", second)
 
 
 def test_the_evaluation_program_has_the_figures_of_bilstm_evaluate(models, tree, tmp_path) -> None:

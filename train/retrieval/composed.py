@@ -152,6 +152,7 @@ class ComposedSet:
         positives: protocol name -> per query the gallery rows that are right.
         categories: (Q) category of each query; a key of the galleries of protocols that count by category.
         members: (Q, m) int64 gallery rows of the query's group, for CIRR.
+        annotated: (Q) the captions as the protocol forms them, where a model reads them in another form.
         caption_rule: how captions were made where a model reads them in another form than the protocol says.
         fingerprint: digest and counts of the annotation files, for results.json.
     """
@@ -165,6 +166,7 @@ class ComposedSet:
     categories: list[str]
     members: Tensor | None = None
     images: Sequence = ()
+    annotated: list[str] | None = None
     caption_rule: str | None = None
     fingerprint: dict = field(default_factory=dict)
 

@@ -112,7 +112,8 @@ def fingerprint(data: ComposedSet) -> dict:
         "gallery_ids": data.gallery_ids,
         "galleries": {p: {c: rows.tolist() for c, rows in g.items()} for p, g in data.galleries.items()},
         "query_ids": data.query_ids,
-        "captions": data.captions,
+        # Models that join two captions in other ways still answer the same queries.
+        "captions": data.annotated or data.captions,
         "reference": data.reference.tolist(),
         "positives": data.positives,
         "members": None if data.members is None else data.members.tolist(),
@@ -160,6 +161,7 @@ def _fashioniq(data_dir: str, split: str, options: dict[str, str], joiner: str |
 
     galleries: dict[str, dict[str, list[str]]] = {"fashioniq/original-split": {}, "fashioniq/val-split": {}}
     queries: dict[str, list] = {"query": [], "reference": [], "target": [], "caption": [], "category": []}
+    annotated: list[str] = []
     pictures: dict[str, tuple[Pictures, int]] = {}
     for category in CATEGORIES:
         gallery = _split(FashionIQ, f"{category}-gallery", data_dir, split, options)
@@ -175,16 +177,20 @@ def _fashioniq(data_dir: str, split: str, options: dict[str, str], joiner: str |
         queries["reference"] += rows["reference_id"][:]
         queries["target"] += rows["target_id"][:]
         pairs = rows["captions"][:]
-        queries["caption"] += [joiner.join(pair) if joiner else join_captions(*pair) for pair in pairs]
+        joined = [join_captions(*pair) for pair in pairs]
+        annotated += joined
+        queries["caption"] += [joiner.join(pair) for pair in pairs] if joiner else joined
         queries["category"] += [category] * len(rows)
     _need_targets(queries["target"], "FashionIQ", split)
     row_of = {image_id: row for row, image_id in enumerate(pictures)}
     targets = [[row] for row in _rows(row_of, queries["target"], queries["query"], "target")]
     by_rows = {p: {c: _rows(row_of, ids, ids, "gallery") for c, ids in g.items()} for p, g in galleries.items()}
     by_rows["composed/pooled-noref"] = {"all": list(range(len(pictures)))}
-    return _composed_set(
+    data = _composed_set(
         by_rows, row_of, JoinedPictures(list(pictures.values())), queries, dict.fromkeys(by_rows, targets)
     )
+    data.annotated = annotated
+    return data
 
 
 def _cirr(data_dir: str, split: str, options: dict[str, str]) -> ComposedSet:

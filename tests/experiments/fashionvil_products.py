@@ -1,0 +1,133 @@
+"""FashionViL on photos of real products: is pre-training worth it, and a trained backbone?
+
+    python -m tests.experiments.fashionvil_products --fashiongen TREE --fashioniq TREE --polyvore TREE \\
+        --vision_weights DIR --output_dir runs/vil-products
+
+The image encoder starts from --vision_weights (train/recipes/fashionvil_architectures/mobilenet.yaml gives the rest of the
+sizes, from random weights). Every downstream task is fine-tuned with one budget from three starts: "pretrained" on the
+FashionGen tree without the figure's test products, "scratch" without pre-training, and "frozen", without pre-training and
+with an image encoder that stays as it is. Texts of the FashionGen tree are the titles alone: descriptions may name the
+labels. The model after the last step answers the test questions once. Finished runs are kept.
+Writes table.json and table.md (as tests/experiments/fashionvil.py), and figures.json: every group's hits at every cut-off.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tests.experiments.fashionvil import Job, markdown, run_all, table
+from train.engine.arguments import argument, parse_arguments
+
+ARMS = ("pretrained", "scratch", "frozen")
+TASKS = ("retrieval", "category", "subcategory", "composition", "outfits")
+ARCHITECTURE = "train/recipes/fashionvil_architectures/mobilenet.yaml"
+SHARES = {"itc": 0.3, "mvc": 0.2, "pac": 0.15, "mlm": 0.2, "itm": 0.15}
+
+
+@dataclasses.dataclass
+class ExperimentArguments:
+    """Where the data is, and what to run."""
+
+    fashiongen: str = argument(
+        help="tree of data_scripts/fashiongen.py with attributes, to pre-train and for three tasks"
+    )
+    fashioniq: str = argument(help="tree of data_scripts/fashioniq.py whose test split has targets")
+    polyvore: str = argument(help="tree of data_scripts/polyvore.py with fill-in-the-blank questions")
+    vision_weights: str = argument(help="image network of transformers")
+    output_dir: str = argument(help="folder of all runs and of the tables")
+    seeds: list[int] = argument([0], "seeds")
+    tasks: list[str] = argument(list(TASKS), "downstream tasks")
+    pretraining_steps: int = argument(600, "updates of the pre-training", minimum=1)
+    finetuning_steps: int = argument(250, "updates of a fine-tuning", minimum=1)
+    batch_size: int = argument(48, "rows per update", minimum=2)
+    learning_rate: float = argument(3e-4, "of every parameter", above=0)
+    jobs: int = argument(1, "runs at a time", minimum=1)
+    seconds: float | None = argument(None, "start no further run after this time")
+
+
+def titles_alone(tree: Path, out: Path) -> Path:
+    """A copy of a FashionGen tree without descriptions; the photos are links."""
+    source = tree / "FashionGen" if (tree / "FashionGen").is_dir() else tree
+    folder = out / "FashionGen"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        copy = folder / path.name
+        if path.name.endswith("_info.json"):
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            copy.write_text(json.dumps([row | {"description": ""} for row in rows]), encoding="utf-8")
+        elif not copy.exists():
+            copy.symlink_to(path.resolve())
+    return out
+
+
+def jobs_of(arguments: ExperimentArguments) -> list[Job]:
+    """Everything to run, in the order of importance."""
+    out = Path(arguments.output_dir).resolve()
+    products = titles_alone(Path(arguments.fashiongen).resolve(), out / "titles")
+    weights = ["--architecture", ARCHITECTURE, "--vision_weights", str(Path(arguments.vision_weights).resolve())]
+    common = ["--overwrite", "--cpu", "--train_batch_norm", "false", "--no_augment", "--max_length", "40"]
+    common += ["--batch_size", str(arguments.batch_size), "--learning_rate", str(arguments.learning_rate)]
+    common += ["--lr_multiplier", "1", "--weight_decay", "1e-2", "--schedule", "cosine", "--max_grad_norm", "5"]
+    common += ["--checkpoint_seconds", "1e9"]
+    data = {
+        "products": ["--data_dir", str(products), "--pixel_cache", str(out / "pixels" / "products")],
+        "composition": ["--data_dir", str(Path(arguments.fashioniq).resolve())]
+        + ["--pixel_cache", str(out / "pixels" / "composition")]
+        + ["--validation_split", "test", "--protocol", "composed/pooled-noref"],
+        "outfits": ["--data_dir", str(Path(arguments.polyvore).resolve())]
+        + ["--pixel_cache", str(out / "pixels" / "outfits"), "--dataset", "polyvore", "--validation_split", "test"],
+    }
+
+    def pretraining(seed: int) -> Job:
+        command = ["train/fashionvil_pretrain.py", *data["products"], *weights, *common, "--seed", str(seed)]
+        command += ["--tasks", *SHARES, "--task_shares", *(str(share) for share in SHARES.values())]
+        command += ["--attribute_scale", "16", "--warmup", "50", "--steps", str(arguments.pretraining_steps)]
+        command += ["--validation_steps", str(arguments.pretraining_steps), "--save", "last"]
+        return Job(f"pretraining-{seed}", out / f"pretraining-{seed}", command)
+
+    def finetuning(arm: str, task: str, seed: int) -> Job:
+        command = ["train/fashionvil_finetune.py", "--task", task, *data.get(task, data["products"]), *common]
+        command += ["--warmup", "20", "--steps", str(arguments.finetuning_steps), "--seed", str(seed)]
+        command += ["--validation_steps", str(arguments.finetuning_steps), "--save", "none"]
+        start = f"pretraining-{seed}"
+        command += ["--model", str(out / start / "model")] if arm == "pretrained" else weights
+        command += ["--freeze", "model.image_encoder"] if arm == "frozen" else []
+        return Job(
+            f"{arm}-{task}-{seed}", out / f"{arm}-{task}-{seed}", command, (start,) if arm == "pretrained" else ()
+        )
+
+    jobs = []
+    for seed in arguments.seeds:
+        jobs += [pretraining(seed), *(finetuning(arm, task, seed) for task in arguments.tasks for arm in ARMS)]
+    return jobs
+
+
+def figures(out: Path) -> dict[str, dict[str, list[float]]]:
+    """Run -> group of queries -> hits in percent at every cut-off."""
+    found = {}
+    for path in sorted(out.glob("*/hits.npz")):
+        with np.load(path) as groups:
+            found[path.parent.name] = {name: (100 * hits.mean(axis=0)).tolist() for name, hits in groups.items()}
+    return found
+
+
+def main() -> None:
+    (arguments,) = parse_arguments(ExperimentArguments, description=__doc__)
+    out = Path(arguments.output_dir).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+
+    def report() -> None:
+        found = table(out, ARMS, arguments.tasks, arguments.seeds)
+        (out / "table.json").write_text(json.dumps(found, indent=1))
+        (out / "table.md").write_text(markdown(found, arguments.tasks))
+        (out / "figures.json").write_text(json.dumps(figures(out), indent=1))
+
+    run_all(jobs_of(arguments), arguments.jobs, arguments.seconds, report)
+    report()
+    print((out / "table.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
