@@ -1,6 +1,7 @@
 # quickstart: from nothing to a trained, evaluated, reloaded, searchable model on made-up data
-# test:       everything, offline, on a CPU
+# test:       everything, offline, on a CPU; WORKERS=N for N processes at a time
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -18,7 +19,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/python train/quickstart.py --output_dir runs/quickstart
 
 test: $(VENV)/.installed
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests $(PYTEST_ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
