@@ -5,8 +5,9 @@
 
 The image encoder starts from --vision_weights (train/recipes/fashionvil_architectures/mobilenet.yaml gives the rest of the
 sizes, from random weights). Every downstream task is fine-tuned with one budget from three starts: "pretrained" on the
-FashionGen tree without the figure's test products, "scratch" without pre-training, and "frozen", without pre-training and
-with an image encoder that stays as it is. Texts of the FashionGen tree are the titles alone: descriptions may name the
+training products of the FashionGen tree, "scratch" without pre-training, and "frozen", without pre-training and with an image
+encoder that stays as it is. "longer" goes on from pre-training with twice the updates, larger batches, augmented pictures and
+the pre-trained scale, for image-text retrieval. Texts of the FashionGen tree are the titles alone: descriptions may name the
 labels. The model after the last step answers the test questions once. Finished runs are kept.
 Writes table.json and table.md (as tests/experiments/fashionvil.py), and figures.json: every group's hits at every cut-off.
 """
@@ -20,7 +21,7 @@ import numpy as np
 from tests.experiments.fashionvil import Job, markdown, run_all, table
 from train.engine.arguments import argument, parse_arguments
 
-ARMS = ("pretrained", "scratch", "frozen")
+ARMS = ("pretrained", "scratch", "frozen", "longer")
 TASKS = ("retrieval", "category", "subcategory", "composition", "outfits")
 ARCHITECTURE = "train/recipes/fashionvil_architectures/mobilenet.yaml"
 SHARES = {"itc": 0.3, "mvc": 0.2, "pac": 0.15, "mlm": 0.2, "itm": 0.15}
@@ -88,19 +89,23 @@ def jobs_of(arguments: ExperimentArguments) -> list[Job]:
         return Job(f"pretraining-{seed}", out / f"pretraining-{seed}", command)
 
     def finetuning(arm: str, task: str, seed: int) -> Job:
+        start, steps = f"pretraining-{seed}", arguments.finetuning_steps * (2 if arm == "longer" else 1)
         command = ["train/fashionvil_finetune.py", "--task", task, *data.get(task, data["products"]), *common]
-        command += ["--warmup", "20", "--steps", str(arguments.finetuning_steps), "--seed", str(seed)]
-        command += ["--validation_steps", str(arguments.finetuning_steps), "--save", "none"]
-        start = f"pretraining-{seed}"
-        command += ["--model", str(out / start / "model")] if arm == "pretrained" else weights
+        command += ["--warmup", "20", "--steps", str(steps), "--validation_steps", str(steps), "--save", "none"]
+        command += ["--seed", str(seed)]
+        pretrained = arm in ("pretrained", "longer")
+        command += ["--model", str(out / start / "model")] if pretrained else weights
         command += ["--freeze", "model.image_encoder"] if arm == "frozen" else []
-        return Job(
-            f"{arm}-{task}-{seed}", out / f"{arm}-{task}-{seed}", command, (start,) if arm == "pretrained" else ()
-        )
+        if arm == "longer":
+            command += ["--augment", "--transfer_scale", "--batch_size", "64", "--weight_decay", "5e-2"]
+            command += ["--pixel_cache", str(out / "pixels" / "uncropped")]
+        return Job(f"{arm}-{task}-{seed}", out / f"{arm}-{task}-{seed}", command, (start,) if pretrained else ())
 
     jobs = []
     for seed in arguments.seeds:
-        jobs += [pretraining(seed), *(finetuning(arm, task, seed) for task in arguments.tasks for arm in ARMS)]
+        jobs += [pretraining(seed), *(finetuning(arm, task, seed) for task in arguments.tasks for arm in ARMS[:3])]
+    if "retrieval" in arguments.tasks:
+        jobs += [finetuning("longer", "retrieval", seed) for seed in arguments.seeds]
     return jobs
 
 
