@@ -95,7 +95,8 @@ def jobs_of(arguments: ExperimentArguments) -> list[Job]:
         command += ["--seed", str(seed)]
         pretrained = arm in ("pretrained", "longer")
         command += ["--model", str(out / start / "model")] if pretrained else weights
-        command += ["--freeze", "model.image_encoder"] if arm == "frozen" else []
+        if arm == "frozen":
+            command += ["--freeze", "image_encoder" if task == "outfits" else "model.image_encoder"]
         if arm == "longer":
             command += ["--augment", "--transfer_scale", "--batch_size", "64", "--weight_decay", "5e-2"]
             command += ["--pixel_cache", str(out / "pixels" / "uncropped")]
