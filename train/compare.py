@@ -57,8 +57,8 @@ def _compare_ranks(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("first", help="ranks.npz of the first run, or its folder")
-    parser.add_argument("second", help="ranks.npz of the second run, or its folder")
+    parser.add_argument("first", help="ranks.npz or scores.npz of the first run, or its folder")
+    parser.add_argument("second", help="ranks.npz or scores.npz of the second run, or its folder")
     parser.add_argument("--system", default="model", help="whose ranks: model (default), image_only, ...")
     parser.add_argument("--second_system", help="the same for the second run; default: as --system")
     parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap resamples (default: 10000)")

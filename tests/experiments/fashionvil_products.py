@@ -36,7 +36,7 @@ class ExperimentArguments:
     )
     fashioniq: str = argument(help="tree of data_scripts/fashioniq.py whose test split has targets")
     polyvore: str = argument(help="tree of data_scripts/polyvore.py with fill-in-the-blank questions")
-    vision_weights: str = argument(help="image network of transformers")
+    vision_weights: str = argument(help="folder of an image network of transformers")
     output_dir: str = argument(help="folder of all runs and of the tables")
     seeds: list[int] = argument([0], "seeds")
     tasks: list[str] = argument(list(TASKS), "downstream tasks")

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from train.retrieval.outfit_protocols import KINDS
+from train.retrieval.outfit_protocols import KINDS, METRICS
 from train.retrieval.outfit_scores import area_under_curve, right_share
 from train.retrieval.statistics import DEFAULT_RESAMPLES, Difference, paired_bootstrap
-
-METRICS = {"fill_in_blank": "fill_in_blank_accuracy", "compatibility": "compatibility_auc"}
 
 
 def write_scores(

@@ -22,6 +22,7 @@ import numpy as np
 from train.retrieval.outfit_scores import area_under_curve, right_share
 
 KINDS = ("fill_in_blank", "compatibility")
+METRICS = {"fill_in_blank": "fill_in_blank_accuracy", "compatibility": "compatibility_auc"}
 DESCRIPTIONS = {
     "fill_in_blank": "percent of fill-in-the-blank questions answered right, ties as 1/n",
     "compatibility": "area under the ROC curve of labelled outfits, ties half",
@@ -74,7 +75,7 @@ class OutfitResult:
 
     @property
     def metric(self) -> str:
-        return "fill_in_blank_accuracy" if self.kind == "fill_in_blank" else "compatibility_auc"
+        return METRICS[self.kind]
 
     def to_dict(self) -> dict[str, Any]:
         unit = "percent" if self.kind == "fill_in_blank" else ""
