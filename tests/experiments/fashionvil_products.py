@@ -7,9 +7,10 @@ The image encoder starts from --vision_weights (train/recipes/fashionvil_archite
 sizes, from random weights). Every downstream task is fine-tuned with one budget from three starts: "pretrained" on the
 training products of the FashionGen tree, "scratch" without pre-training, and "frozen", without pre-training and with an image
 encoder that stays as it is. "longer" goes on from pre-training with twice the updates, larger batches, augmented pictures and
-the pre-trained scale, for image-text retrieval. Texts of the FashionGen tree are the titles alone: descriptions may name the
-labels. The model after the last step answers the test questions once. Finished runs are kept.
-Writes table.json and table.md (as tests/experiments/fashionvil.py), and figures.json: every group's hits at every cut-off.
+the pre-trained scale, for the three tasks that rank. Texts of the FashionGen tree are the titles alone: descriptions may name
+the labels. The model after the last step answers the test questions once. Finished runs are kept.
+Writes table.json and table.md (as tests/experiments/fashionvil.py), and figures.json: every group's hits at every cut-off, and
+those of text to image once more with a title counted as often as its product has photos.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from train.engine.arguments import argument, parse_arguments
 
 ARMS = ("pretrained", "scratch", "frozen", "longer")
 TASKS = ("retrieval", "category", "subcategory", "composition", "outfits")
+RANKING = ("retrieval", "composition", "outfits")
 ARCHITECTURE = "train/recipes/fashionvil_architectures/mobilenet.yaml"
 SHARES = {"itc": 0.3, "mvc": 0.2, "pac": 0.15, "mlm": 0.2, "itm": 0.15}
 
@@ -40,6 +42,7 @@ class ExperimentArguments:
     output_dir: str = argument(help="folder of all runs and of the tables")
     seeds: list[int] = argument([0], "seeds")
     tasks: list[str] = argument(list(TASKS), "downstream tasks")
+    arms: list[str] = argument(list(ARMS), "starts of the fine-tunings")
     pretraining_steps: int = argument(600, "updates of the pre-training", minimum=1)
     finetuning_steps: int = argument(250, "updates of a fine-tuning", minimum=1)
     batch_size: int = argument(48, "rows per update", minimum=2)
@@ -72,17 +75,20 @@ def jobs_of(arguments: ExperimentArguments) -> list[Job]:
     common += ["--batch_size", str(arguments.batch_size), "--learning_rate", str(arguments.learning_rate)]
     common += ["--lr_multiplier", "1", "--weight_decay", "1e-2", "--schedule", "cosine", "--max_grad_norm", "5"]
     common += ["--checkpoint_seconds", "1e9"]
+    composition = ["--data_dir", str(Path(arguments.fashioniq).resolve()), "--validation_split", "test"]
+    outfits = ["--data_dir", str(Path(arguments.polyvore).resolve()), "--validation_split", "test"]
     data = {
-        "products": ["--data_dir", str(products), "--pixel_cache", str(out / "pixels" / "products")],
-        "composition": ["--data_dir", str(Path(arguments.fashioniq).resolve())]
-        + ["--pixel_cache", str(out / "pixels" / "composition")]
-        + ["--validation_split", "test", "--protocol", "composed/pooled-noref"],
-        "outfits": ["--data_dir", str(Path(arguments.polyvore).resolve())]
-        + ["--pixel_cache", str(out / "pixels" / "outfits"), "--dataset", "polyvore", "--validation_split", "test"],
+        "products": ["--data_dir", str(products)],
+        "composition": [*composition, "--protocol", "composed/pooled-noref"],
+        "outfits": [*outfits, "--dataset", "polyvore"],
     }
 
+    def pixels(name: str) -> list[str]:
+        return ["--pixel_cache", str(out / "pixels" / name)]
+
     def pretraining(seed: int) -> Job:
-        command = ["train/fashionvil_pretrain.py", *data["products"], *weights, *common, "--seed", str(seed)]
+        command = ["train/fashionvil_pretrain.py", *data["products"], *pixels("products"), *weights, *common]
+        command += ["--seed", str(seed)]
         command += ["--tasks", *SHARES, "--task_shares", *(str(share) for share in SHARES.values())]
         command += ["--attribute_scale", "16", "--warmup", "50", "--steps", str(arguments.pretraining_steps)]
         command += ["--validation_steps", str(arguments.pretraining_steps), "--save", "last"]
@@ -90,7 +96,8 @@ def jobs_of(arguments: ExperimentArguments) -> list[Job]:
 
     def finetuning(arm: str, task: str, seed: int) -> Job:
         start, steps = f"pretraining-{seed}", arguments.finetuning_steps * (2 if arm == "longer" else 1)
-        command = ["train/fashionvil_finetune.py", "--task", task, *data.get(task, data["products"]), *common]
+        source = task if task in data else "products"
+        command = ["train/fashionvil_finetune.py", "--task", task, *data[source], *pixels(source), *common]
         command += ["--warmup", "20", "--steps", str(steps), "--validation_steps", str(steps), "--save", "none"]
         command += ["--seed", str(seed)]
         pretrained = arm in ("pretrained", "longer")
@@ -99,23 +106,35 @@ def jobs_of(arguments: ExperimentArguments) -> list[Job]:
             command += ["--freeze", "image_encoder" if task == "outfits" else "model.image_encoder"]
         if arm == "longer":
             command += ["--augment", "--transfer_scale", "--batch_size", "64", "--weight_decay", "5e-2"]
-            command += ["--pixel_cache", str(out / "pixels" / "uncropped")]
+            command += pixels(f"uncropped-{source}")
         return Job(f"{arm}-{task}-{seed}", out / f"{arm}-{task}-{seed}", command, (start,) if pretrained else ())
 
     jobs = []
     for seed in arguments.seeds:
-        jobs += [pretraining(seed), *(finetuning(arm, task, seed) for task in arguments.tasks for arm in ARMS[:3])]
-    if "retrieval" in arguments.tasks:
-        jobs += [finetuning("longer", "retrieval", seed) for seed in arguments.seeds]
+        jobs.append(pretraining(seed))
+        for task in arguments.tasks:
+            arms = [arm for arm in arguments.arms if arm != "longer" or task in RANKING]
+            jobs += [finetuning(arm, task, seed) for arm in arms]
     return jobs
 
 
 def figures(out: Path) -> dict[str, dict[str, list[float]]]:
-    """Run -> group of queries -> hits in percent at every cut-off."""
+    """Run -> group of queries -> hits in percent at every cut-off.
+
+    The program asks with every title once; "text_to_image_per_photo" asks with it once for each photo of its product.
+    """
+    with open(out / "titles" / "FashionGen" / "val_info.json", encoding="utf-8") as file:
+        photos: dict[str, int] = {}
+        for row in json.load(file):
+            photos[row["title"]] = photos.get(row["title"], 0) + len(row["images"])
     found = {}
     for path in sorted(out.glob("*/hits.npz")):
         with np.load(path) as groups:
-            found[path.parent.name] = {name: (100 * hits.mean(axis=0)).tolist() for name, hits in groups.items()}
+            own = {name: hits.mean(axis=0) for name, hits in groups.items()}
+            if "text_to_image" in groups:
+                hits = groups["text_to_image"]
+                own["text_to_image_per_photo"] = np.average(hits, axis=0, weights=list(photos.values()))
+            found[path.parent.name] = {name: (100 * hits).tolist() for name, hits in own.items()}
     return found
 
 
