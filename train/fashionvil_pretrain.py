@@ -40,6 +40,9 @@ class PretrainingArguments:
     bypass_transformer: bool | None = argument(
         None, "pictures alone skip the transformer; False: they go through it. Default: --model's, else they skip it"
     )
+    num_attributes: int | None = argument(
+        None, "size of a new model's head for pac; default: what the products have (the original has 2232)", minimum=1
+    )
     attribute_scale: float | None = argument(
         None, "factor on the cosines of pseudo-attributes; default: --model's, else 1, which learns slowly", above=0
     )
@@ -55,6 +58,9 @@ class PretrainingArguments:
     best_metrics: list[str] = argument(["mean_recall"], "figures to choose the best model by")
     official_false_negatives: bool = argument(False, "as the original, a product of the same text is a wrong answer")
     official_itm_fill: bool = argument(False, "as the original, itm's true text is ruled out by the score -1 alone")
+    official_process_means: bool = argument(
+        False, "as the original, several processes average their means of mlm, mpfc and pac, whatever these count"
+    )
 
     def __post_init__(self) -> None:
         check_choices("--tasks", self.tasks, TASKS)
@@ -108,7 +114,7 @@ def main() -> None:
                 raise ValueError(
                     f"{data.data_dir} has no pseudo-attributes: make them first, or leave pac out of --tasks"
                 )
-            fields["num_attributes"] = 1 + max(known.values())
+            fields["num_attributes"] = training.num_attributes or 1 + max(known.values())
         tokenizer = None
         if training.image_tokenizer:
             tokenizer = whole_model(FashionViLImageTokenizer, training.image_tokenizer)
@@ -163,7 +169,10 @@ def main() -> None:
             with accelerator.autocast():
                 output = model(task=task, product_ids=products_of_rows if task == "itm" else None, **tensors)
                 loss = task_loss(
-                    output, tensors | {"task": task, "group": products_of_rows}, training.official_false_negatives
+                    output,
+                    tensors | {"task": task, "group": products_of_rows},
+                    training.official_false_negatives,
+                    training.official_process_means,
                 )
             accelerator.backward(loss)
             return loss.detach(), {"task": task}

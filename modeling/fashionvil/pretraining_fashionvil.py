@@ -18,7 +18,6 @@ from .modeling_fashionvil import FashionViLHead
 
 # The original calls the second one "icc".
 TASKS = ("itc", "mvc", "pac", "mpfc", "mlm", "itm")
-IGNORED = -100
 
 
 @dataclass
@@ -155,9 +154,9 @@ class FashionViLForPreTraining(FashionViLHead):
             task: "itc" image-text contrast, "mvc" multi-view contrast, "pac" pseudo-attribute classification, "mpfc"
                 masked patch feature classification, "mlm" masked language modelling, "itm" image-text matching.
             second_pixel_values: mvc: (B, 3, size, size) second view.
-            masked_input_ids, mlm_labels: mlm: (B, L) text with masks; right ids at selected places, elsewhere -100.
+            masked_input_ids, mlm_labels: mlm: (B, L) text with masks; right ids at selected places, elsewhere a number below 0.
             patch_mask: mpfc: (B, N) True for masked cells.
-            image_codes: mpfc: (B, N) codes of the first view; None: the model's tokenizer makes them.
+            image_codes: mpfc: (B, N) whole numbers, codes of the first view; None: the model's tokenizer makes them.
             attribute_targets: pac: (B, A) weight of each attribute, a row of zeros for none.
             dropped_text, dropped_image: mvc: (any,) positions to drop, one list for the batch; None: drawn, see
                 [`draw_dropped`].
@@ -216,6 +215,7 @@ class FashionViLForPreTraining(FashionViLHead):
             dropped_text = draw_dropped(max(length, self.config.mvc_text_length), rate, generator)
         if dropped_image is None:
             dropped_image = draw_dropped(places, rate, generator)
+        dropped_text, dropped_image = (torch.as_tensor(d, dtype=torch.long) for d in (dropped_text, dropped_image))
         if len(dropped_image) >= places:
             raise ValueError(f"dropped_image drops {len(dropped_image)} of {places} image positions; some must stay.")
         states = self.model.encode_fused(grid, *text, dropped_text, dropped_image)[:, length:]
@@ -256,7 +256,7 @@ class FashionViLForPreTraining(FashionViLHead):
                 f"There are codes for {tuple(image_codes.shape)} cells and the image encoder's grid has "
                 f"{tuple(grid.shape[:2])}; use a tokenizer of the same grid."
             )
-        return image_codes
+        return image_codes.long()
 
     def _patches(self, grid, text, patch_mask, codes) -> FashionViLPreTrainingOutput:
         if patch_mask.shape != grid.shape[:2]:
@@ -270,7 +270,7 @@ class FashionViLForPreTraining(FashionViLHead):
 
     def _words(self, grid, text, labels) -> FashionViLPreTrainingOutput:
         states = self.model.encode_fused(grid, *text)[:, : text[0].shape[1]]
-        selected = labels != IGNORED
+        selected = labels >= 0
         words = self.model.get_input_embeddings().weight
         return _classified(self.heads["mlm"](states[selected], words), labels[selected])
 
@@ -282,7 +282,7 @@ class FashionViLForPreTraining(FashionViLHead):
         if replace is None:
             device = None if generator is None else generator.device
             replace = torch.rand(len(grid), generator=generator, device=device) > 0.5
-        replace = replace.to(exist.device) & exist
+        replace = replace.to(exist.device, torch.bool) & exist
         rows = torch.where(replace, negatives, torch.arange(len(grid), device=exist.device))
         text = [None if part is None else part[rows.to(part.device)] for part in text]
         pooled = self.model.bert.pooler(self.model.encode_fused(grid, *text))

@@ -1,6 +1,7 @@
 """Products of every data set that FashionViL reads, their attributes and labels, and the random views of their pictures."""
 
 import json
+import shutil
 
 import datasets
 import numpy as np
@@ -65,7 +66,7 @@ def test_sets_are_joined_in_order_and_their_ids_kept_apart(shelves):
 
 def test_validation_is_the_split_that_a_set_has(shelves):
     assert len(load_products(["fashion200k"], shelves, "validation")) == 2  # its test split
-    with pytest.raises(ValueError, match="fashion200k has no split 'val'; it has train, test"):
+    with pytest.raises(ValueError, match="Fashion200k has the splits train, test, not val"):
         load_products(["fashion200k"], shelves, "val")
 
 
@@ -79,15 +80,59 @@ def test_labels_are_names_and_products_without_are_left_out_and_counted(shelves,
         load_products(["big_facad"], shelves, "train", labelled="category")
 
 
-def test_a_shop_has_one_picture_a_product(tmp_path):
-    (tmp_path / "images").mkdir()
-    rows = [{"id": "7", "title": "red dress"}, {"id": "b", "title": "blue dress"}]
-    (tmp_path / "products.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def shop(folder, *rows):
+    (folder / "images").mkdir()
+    (folder / "products.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for row in rows:
-        photo(tmp_path / "images" / f"{row['id']}.png", 9)
+        photo(folder / "images" / f"{row['id']}.png", 9)
+    return folder
+
+
+def test_a_shop_has_one_picture_a_product(tmp_path):
+    shop(tmp_path, {"id": "7", "title": "red dress"}, {"id": "b", "title": "blue dress"})
     products = load_products(["catalogue"], tmp_path, "train")
     assert products.views == [["catalogue/7"], ["catalogue/b"]] and products.texts == ["red dress", "blue dress"]
     assert products.attributes == [[], []]
+
+
+def test_lists_of_a_shop_are_attributes(tmp_path):
+    shop(tmp_path, {"id": "7", "title": "coat", "attributes": ["red", "wool"]}, {"id": "8", "title": "hat"})
+    assert load_products(["catalogue"], tmp_path, "train").attributes == [["red", "wool"], []]
+
+
+@pytest.mark.parametrize("value", ["red, wool", 3, {"red": 1}])
+def test_attributes_of_a_shop_that_are_no_list_are_named(tmp_path, value):
+    shop(tmp_path, {"id": "7", "title": "coat", "attributes": value})
+    with pytest.raises(ValueError, match=r'catalogue/7, attributes: expected a list, such as \["red", "wool"\], got'):
+        load_products(["catalogue"], tmp_path, "train")
+
+
+def test_a_shop_may_have_a_text_named_images(tmp_path):
+    shop(tmp_path, {"id": "7", "title": "coat", "images": ["front", "back"]})
+    assert load_products(["catalogue"], tmp_path, "train").views == [["catalogue/7"]]
+
+
+def test_splits_that_are_not_asked_for_need_no_photos(shelves, tmp_path):
+    tree = tmp_path / "Fashion200k"
+    shutil.copytree(shelves / "Fashion200k", tree)
+    (tree / "test_info.json").write_text(json.dumps([{"id": 9, "images": ["gone.png"], "title": "hat"}]))
+    assert len(load_products(["fashion200k"], tmp_path, "train")) == 2
+    with pytest.raises(FileNotFoundError, match="gone.png"):
+        load_products(["fashion200k"], tmp_path, "validation")
+
+
+def test_an_empty_validation_file_is_not_replaced_by_the_test_split(shelves, tmp_path):
+    shutil.copytree(shelves / "FashionGen", tmp_path / "FashionGen")
+    shutil.copytree(shelves / "FashionGen" / "val", tmp_path / "FashionGen" / "test")
+    (tmp_path / "FashionGen" / "test_info.json").write_text((shelves / "FashionGen" / "val_info.json").read_text())
+    (tmp_path / "FashionGen" / "val_info.json").write_text("[]")
+    with pytest.raises(ValueError, match="no rows are left"):
+        load_products(["fashiongen"], tmp_path, "validation")
+
+
+def test_pictures_of_products_without_a_label_are_not_decoded(shelves):
+    mixed = load_products(["big_facad", "fashiongen"], shelves, "train", labelled="category")
+    assert set(mixed.sources) == {view for own in mixed.views for view in own}
 
 
 def test_empty_texts_leave_no_full_stop():

@@ -127,3 +127,11 @@ def test_rates_of_many_draws(tokenizer, whole_words):
 def test_a_probability_out_of_range_is_refused(tokenizer, probability):
     with pytest.raises(ValueError, match=f"mask probability is {probability}, expected 0 < probability <= 1"):
         TextMasking(tokenizer, probability)
+
+
+def test_padding_is_at_the_end_whatever_the_tokenizers_own_side(tokenizer):
+    left = BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True, padding_side="left")
+    rows = [{"text": "black dress black", "epoch": 0, "row": 0}, {"text": "dress", "epoch": 0, "row": 1}]
+    first, second = (MaskedTexts(own, masking=TextMasking(own, 1.0))(rows) for own in (tokenizer, left))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["mlm_labels"][1].tolist() == [IGNORED, *ids("dress"), *[IGNORED] * 3]

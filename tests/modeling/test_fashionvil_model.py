@@ -217,6 +217,29 @@ def test_negatives_are_sought_without_dropout_and_every_mode_comes_back() -> Non
     assert {name: module.training for name, module in model.named_modules()} == modes
 
 
+@pytest.mark.parametrize(
+    "task, field, other",
+    [
+        ("itm", "replace_text", lambda value: value.to(torch.uint8)),
+        ("itm", "replace_text", lambda value: value.float()),
+        ("mpfc", "image_codes", lambda value: value.to(torch.int16)),
+        ("mpfc", "patch_mask", lambda value: value.long()),
+        ("mlm", "mlm_labels", lambda value: value.masked_fill(value < 0, -1)),  # the original's mark
+        ("mvc", "dropped_text", lambda value: value.tolist()),
+        ("mvc", "dropped_image", lambda value: value.to(torch.int32)),
+    ],
+)
+def test_inputs_of_another_type_say_the_same(task: str, field: str, other) -> None:
+    model, inputs = tiny_model(PRETRAINING), task_inputs(task)
+    expected = model(**inputs).loss
+    torch.testing.assert_close(model(**inputs | {field: other(inputs[field])}).loss, expected)
+
+
+def test_nothing_need_be_dropped() -> None:
+    nothing = {"dropped_text": [], "dropped_image": torch.tensor([])}
+    assert torch.isfinite(tiny_model(PRETRAINING)(**task_inputs("mvc") | nothing).loss)
+
+
 @pytest.mark.parametrize("task, field", [("mlm", "mlm_labels"), ("mpfc", "patch_mask"), ("pac", "attribute_targets")])
 def test_a_batch_without_anything_to_learn_has_loss_0_and_gradients(task: str, field: str) -> None:
     model, inputs = tiny_model(PRETRAINING), task_inputs(task)

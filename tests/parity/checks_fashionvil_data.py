@@ -287,9 +287,24 @@ def _official_names(figures: dict[str, float]) -> dict[str, float]:
     return renamed
 
 
+def _equally_long(*sides: torch.Tensor) -> list[torch.Tensor]:
+    """Rows of one length on every side, with the products between the sides as before.
+
+    The original ranks by products of what it is given, and the protocols normalise, which is the same for a model's
+    features: they have one length.
+    """
+    filled = []
+    for number, side in enumerate(sides):
+        more = torch.zeros(len(side), len(sides))
+        squares = side.square().sum(dim=1)
+        more[:, number] = (squares.max() - squares).sqrt()
+        filled.append(torch.cat([side, more], dim=1))
+    return filled
+
+
 def check_metric_fashiongen_full(case: GoldenCase) -> None:
     inputs = case.group("inputs")
-    embeddings = inputs["image_embeddings"], inputs["text_embeddings"]
+    embeddings = _equally_long(inputs["image_embeddings"], inputs["text_embeddings"])
     result = evaluate_image_text("fashiongen/full", _image_text_set(case), *embeddings, resamples=FEW)
     figures = {name: figure.value for name, figure in result.figures.items()}
     _agree(_official_names(figures), case.json["expected"], case)
@@ -347,10 +362,10 @@ def check_metric_fashioniq(case: GoldenCase) -> None:
         positives={protocol: [[place[names[row]]] for row in asking]},
         categories=[categories[row] for row in asking],
     )
-    targets = inputs["targets"][torch.tensor([first[name] for name in gallery])]
-    result = evaluate_protocol(
-        protocol, data, targets, {"model": inputs["scores"][torch.tensor(asking)]}, resamples=FEW
+    targets, queries = _equally_long(
+        inputs["targets"][torch.tensor([first[name] for name in gallery])], inputs["scores"][torch.tensor(asking)]
     )
+    result = evaluate_protocol(protocol, data, targets, {"model": queries}, resamples=FEW)
     record = result.records["model"]
     metric = FashionIQMetric(keep_in_memory=True)
     module = metric.compute(ranks=record.ranks, categories=record.categories.tolist())

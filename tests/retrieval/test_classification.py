@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 from train.metrics.classification.classification import Classification
-from train.retrieval.classification import classification_figures, classification_intervals
+from train.retrieval.classification import (
+    CLASSIFICATION_PROTOCOLS,
+    ClassificationSet,
+    classification_figures,
+    classification_intervals,
+    evaluate_classification,
+)
 
 
 def test_figures_by_hand():
@@ -42,3 +49,10 @@ def test_rows_that_do_not_fit_are_refused():
     for predictions, labels in (([], []), ([1, 2], [1])):
         with pytest.raises(ValueError, match="one prediction per label and at least one row"):
             classification_figures(predictions, labels)
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    data = ClassificationSet(["a", "b"], ["", ""], ["x", "y"], {}, {})
+    logits = torch.tensor([[1.0, 0.0], [0.0, float("nan")]])
+    with pytest.raises(ValueError, match="logits of picture b hold NaN or infinity"):
+        evaluate_classification(next(iter(CLASSIFICATION_PROTOCOLS)), data, logits, {"x": 0, "y": 1})

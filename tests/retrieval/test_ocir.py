@@ -167,6 +167,14 @@ def test_a_models_ranks_agree_with_its_own_scores(protocol, official_target):
     assert (filled > 0) == (protocol.fill is not None)  # the rule was needed
 
 
+def test_a_model_whose_scores_are_no_numbers_is_refused():
+    model = outfit_model(2.0)
+    model.norm_layer.norm_s.data.fill_(float("nan"))
+    data, items = outfit_set(3)
+    with pytest.raises(ValueError, match="scores hold NaN or infinity"):
+        conditioned_ranks(CLEAN, model, data, torch.randn(30, 12), items)
+
+
 def test_without_subspaces_on_the_targets_both_ways_to_the_figures_agree():
     model = outfit_model(4.0, official_outfit_target=True)
     data, items = outfit_set(5)

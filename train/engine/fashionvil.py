@@ -171,7 +171,9 @@ def attribute_targets(attributes: Sequence[Sequence[int]], classes: int) -> torc
     return targets
 
 
-def task_loss(output: Any, batch: dict[str, Any], official_false_negatives: bool = False) -> torch.Tensor:
+def task_loss(
+    output: Any, batch: dict[str, Any], official_false_negatives: bool = False, official_process_means: bool = False
+) -> torch.Tensor:
     """Loss of a step over the batches of all processes: averaged by DDP, the one-process loss of the joined batch.
 
     Deviation: the original averages the processes' means of MLM, MPFC and PAC whatever they are means of; here every
@@ -182,6 +184,7 @@ def task_loss(output: Any, batch: dict[str, Any], official_false_negatives: bool
         output: of the model's forward pass.
         batch: as `PretrainingCollate` makes it.
         official_false_negatives: as the original, a product with the same text is a wrong answer.
+        official_process_means: as the original, the processes' means are averaged.
     """
     if batch["task"] in CONTRASTIVE:
         ids = None if official_false_negatives else batch["group"]
@@ -191,7 +194,7 @@ def task_loss(output: Any, batch: dict[str, Any], official_false_negatives: bool
         "mpfc": lambda: batch["patch_mask"].sum(),
         "pac": lambda: (batch["attribute_targets"].sum(1) > 0).sum(),
     }.get(batch["task"])
-    if counted is None or process_count() == 1:
+    if counted is None or official_process_means or process_count() == 1:
         return output.loss
     own = counted().reshape(1)
     every = gather_rows_no_grad(own).sum().clamp(min=1)
@@ -200,17 +203,18 @@ def task_loss(output: Any, batch: dict[str, Any], official_false_negatives: bool
 
 @torch.no_grad()
 def codes_of_images(model: Any, pixels: Any, ids: Sequence[str], batch_size: int = 64) -> dict[str, torch.Tensor]:
-    """Picture id -> (cells,) int16 codes of the model's image tokenizer, for pictures that are not augmented."""
+    """Picture id -> (cells,) codes of the model's image tokenizer, for pictures that are not augmented."""
     from tqdm import tqdm
 
     device = next(model.parameters()).device
+    small = torch.int16 if model.config.num_codes <= 2**15 else torch.int32
     found: dict[str, torch.Tensor] = {}
     starts = range(0, len(ids), batch_size)
     for start in tqdm(
         starts, "image codes", unit="batch", disable=process_count() > 1 and torch.distributed.get_rank() > 0
     ):
         part = ids[start : start + batch_size]
-        codes = model.image_tokenizer.encode(pixels.batch(part).to(device)).cpu().to(torch.int16)
+        codes = model.image_tokenizer.encode(pixels.batch(part).to(device)).cpu().to(small)
         found.update(zip(part, codes, strict=True))
     return found
 

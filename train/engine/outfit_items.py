@@ -47,6 +47,7 @@ class OutfitTask:
         }
         self.best_metric = self.validation.best_metric
         self.pairs = OutfitPairs(rows, training.official_outfits)
+        self.number = {item: place for place, item in enumerate(self.pairs.category)}
 
     def open(self, processor: Any, cache: Path, seed: int) -> None:
         """Decode the pictures."""
@@ -71,14 +72,17 @@ class OutfitTask:
             ids = [getattr(pair, side) or pair.target for pair in pairs]
             batch[name] = self.pixels.batch(ids, role=role, **seeds)
         batch["category_pairs"] = torch.tensor([(pair.question_category, pair.target_category) for pair in pairs])
+        batch["target_ids"] = torch.tensor([self.number[pair.target] for pair in pairs])
         return batch
 
     def loss(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Contrast over the batches of all processes, or the triplet loss."""
+        """Contrast over the batches of all processes, where equal targets are no wrong answers; or the triplet loss."""
+        ids = batch.pop("target_ids")
         output = model(**batch)
         if self.training.outfit_loss == "triplet":
             return output.loss
-        return query_target_loss(output.query_embeds, output.target_embeds, 1.0, symmetric=True)
+        ids = None if self.training.official_outfits or self.training.official_false_negatives else ids
+        return query_target_loss(output.query_embeds, output.target_embeds, 1.0, symmetric=True, target_ids=ids)
 
     def figures(self, model: Any) -> dict[str, float]:
         figures = self.validation.figures(model)
@@ -183,19 +187,22 @@ def _polyvore_outfits(data: Any) -> tuple[Any, dict[str, Any], OcirValidation]:
 
 
 def _maryland(data: Any) -> tuple[Any, dict[str, Any], BlankValidation]:
+    """Items with one picture are one item: shops sell a thing in many outfits, under a key of its own in each."""
     from train.engine.bilstm_arguments import OutfitData
     from train.engine.outfits import load_outfits, load_questions
 
     reading = OutfitData(data_dir=data.data_dir, missing=data.missing_images)
     split = data.validation_split or "valid"
     train, valid = (load_outfits(reading, name, True) for name in (data.train_split, split))
-    questions = load_questions(reading, split, data.questions, True)
+    questions = load_questions(reading, split, data.questions, True, kinds=("fill_in_blank",))
     # The categories of all splits: a test item may be of one that training lacks, and then is seen as untrained.
     number = {name: n for n, name in enumerate(sorted({*train.categories, *valid.categories}))}
+    first: dict[int, str] = {}
+    items = [first.setdefault(n, item) for n, item in zip(train.identities, train.ids, strict=True)]
     rows = []
     for outfit in train.outfits:
-        if len(outfit) > 1:
-            ids, kinds = ([part[i] for i in outfit] for part in (train.ids, train.categories))
+        if len({items[i] for i in outfit}) > 1:
+            ids, kinds = ([part[i] for i in outfit] for part in (items, train.categories))
             numbers = [number[kind] for kind in kinds]
             rows.append(
                 {

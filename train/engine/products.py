@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,8 +19,16 @@ TEXT_COLUMNS = {
     "polyvore_outfits": ("title", "description"),
     "catalogue": ("title",),
 }
-VALIDATION_SPLITS = ("validation", "val", "valid", "test")
+# The split that validates, by name: Fashion200k has no other than its test split, and a shop's files are named freely.
+VALIDATION_SPLITS = {
+    "fashiongen": ("validation",),
+    "big_facad": ("validation",),
+    "fashion200k": ("test",),
+    "polyvore_outfits": ("valid",),
+    "catalogue": ("validation", "val", "valid", "test"),
+}
 LABELS = ("category", "subcategory")
+FIELDS = ("ids", "views", "texts", "attributes")
 
 
 @dataclasses.dataclass
@@ -63,7 +72,7 @@ def load_products(
     Args:
         names: data sets, keys of TEXT_COLUMNS, in the order in which their products come.
         data_dir: folder of the set, or of all of them.
-        split: its name; "validation" takes the first of VALIDATION_SPLITS that the set has.
+        split: its name; "validation" is the one of VALIDATION_SPLITS. Others are not read, nor are their photos.
         missing: "error" or "skip" pictures that are not there or can't be opened; a product keeps its others.
         labelled: "category" or "subcategory": leave out, and count, products without that label.
 
@@ -73,7 +82,7 @@ def load_products(
     parts = [_one_set(name, data_dir, split, missing) for name in names]
     joined = Products([], [], [], [], {kind: [] for kind in LABELS}, {})
     for part in parts:
-        for field in ("ids", "views", "texts", "attributes"):
+        for field in FIELDS:
             getattr(joined, field).extend(getattr(part, field))
         for kind in LABELS:
             joined.labels[kind] += part.labels[kind]
@@ -91,20 +100,44 @@ def _one_set(name: str, data_dir: str | Path, split: str, missing: str) -> Produ
     options: dict[str, Any] = {"missing": missing}
     if missing == "skip" and hasattr(BUILDERS[name].BUILDER_CONFIG_CLASS, "check"):
         options["check"] = True  # a photo that can't be opened is left out like one that isn't there
-    splits = prepare(BUILDERS[name], "products", data_dir, **options)
-    asked = VALIDATION_SPLITS if split == "validation" else (split,)
-    found = next((s for s in asked if s in splits), None)
-    if found is None:
-        raise ValueError(f"{data_dir}: {name} has no split {split!r}; it has {', '.join(splits)}")
-    rows = splits[found]
+    found = _split_name(name, data_dir, split)
+    rows = prepare(BUILDERS[name], "products", data_dir, splits=(found,), **options)[found]
     ids = [f"{name}/{i}" for i in rows["product_id"][:]]
     views, sources = _pictures(rows, name)
     texts = [sentence(parts) for parts in zip(*(rows[c][:] for c in TEXT_COLUMNS[name]), strict=True)]
     # Ids before names: the published assignment of ids is opaque, and a model's head is numbered by it.
     column = next((c for c in ("attribute_ids", "attributes") if c in rows.column_names), None)
-    attributes = [[str(a) for a in own or ()] for own in rows[column][:]] if column else [[] for _ in ids]
+    attributes = [[] for _ in ids]
+    if column:
+        attributes = [_listed(own, f"{data_dir}: {i}, {column}") for i, own in zip(ids, rows[column][:], strict=True)]
     labels = {kind: rows[kind][:] if kind in rows.column_names else [None] * len(ids) for kind in LABELS}
     return Products(ids, views, texts, attributes, labels, sources)
+
+
+def _split_name(name: str, data_dir: str | Path, split: str) -> str:
+    """The set's own name of a split."""
+    from data_scripts.catalogue import CatalogueConfig, files_of
+
+    names = VALIDATION_SPLITS[name] if split == "validation" else (split,)
+    if len(names) == 1:
+        return names[0]
+    there = files_of(Path(data_dir), CatalogueConfig(name="products"))
+    found = next((other for other in names if other in there), None)
+    if found is None:
+        raise ValueError(f"{data_dir}: {name} has no split to validate on; it has {', '.join(there)}")
+    return found
+
+
+def _listed(value: Any, where: str) -> list[str]:
+    """A product's attributes as strings; the columns of a shop's files are text, in which a list is JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            pass
+        if not isinstance(value, list):
+            raise ValueError(f'{where}: expected a list, such as ["red", "wool"], got {value!r}; correct this row')
+    return [str(attribute) for attribute in value or ()]
 
 
 def sentence(parts: Iterable[str | None]) -> str:
@@ -116,7 +149,7 @@ def _pictures(rows: Any, name: str) -> tuple[list[list[str]], dict[str, Any]]:
     """Ids of every product's pictures, and where each picture is, undecoded."""
     import datasets
 
-    if "images" in rows.column_names:
+    if isinstance(rows.features.get("images"), datasets.List):
         column = rows.select_columns(["images"]).cast_column("images", datasets.List(datasets.Image(decode=False)))
         pictures, ids = column["images"][:], rows["image_ids"][:]
     else:
@@ -136,11 +169,10 @@ def _with_label(products: Products, kind: str, where: str) -> Products:
         raise ValueError(f"{where}: no product has a {kind}; choose a data set with labels")
     if len(kept) < len(products):
         logger.warning("%s: %d products without a %s are left out", where, len(products) - len(kept), kind)
-    return Products(
-        *([getattr(products, f)[row] for row in kept] for f in ("ids", "views", "texts", "attributes")),
-        {k: [labels[row] for row in kept] for k, labels in products.labels.items()},
-        products.sources,
-    )
+    ids, views, texts, attributes = ([getattr(products, f)[row] for row in kept] for f in FIELDS)
+    labels = {k: [own[row] for row in kept] for k, own in products.labels.items()}
+    sources = {view: products.sources[view] for own in views for view in own}
+    return Products(ids, views, texts, attributes, labels, sources)
 
 
 def attribute_numbers(

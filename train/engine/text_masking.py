@@ -103,6 +103,7 @@ class MaskedTexts:
         batch = self.tokenizer(
             [row["text"] for row in rows],
             padding=True,
+            padding_side="right",
             truncation=True,
             max_length=self.max_length,
             return_tensors="pt",

@@ -107,7 +107,7 @@ def evaluate_classification(
         resamples, seed: of the bootstrap, and of the random answers.
 
     Raises:
-        ValueError: a label that is none of the classes, or logits of another shape.
+        ValueError: a label that is none of the classes, logits of another shape, or NaN or infinity among them.
     """
     protocol = CLASSIFICATION_PROTOCOLS[name]
     unknown = sorted(set(data.labels) - set(classes))
@@ -120,6 +120,9 @@ def evaluate_classification(
         raise ValueError(f"{len(data.labels)} pictures and {len(classes)} classes, but logits of {tuple(logits.shape)}")
     right = np.array([classes[label] for label in data.labels])
     scores = logits.float().numpy()
+    if not np.isfinite(scores).all():
+        row = data.image_ids[int((~np.isfinite(scores)).any(axis=1).argmax())]
+        raise ValueError(f"the logits of picture {row} hold NaN or infinity: an answer would be meaningless")
     own = scores[np.arange(len(right)), right][:, None]
     earlier = (scores == own) & (np.arange(len(classes)) < right[:, None])
     ranks = ((scores > own) | earlier).sum(axis=1)

@@ -167,6 +167,9 @@ def conditioned_ranks(
             scores.index_add_(0, owners, embeds.float() @ targets.float().T)
         lengths = [len(data.questions[data.queries[query]]) for query in chosen.tolist()]
         scores = scores / torch.tensor(lengths, device=device)[:, None]
+        if not torch.isfinite(scores).all():
+            # A comparison with NaN is false, so a broken model would silently rank its answers first.
+            raise ValueError(f"category {category}: scores hold NaN or infinity: a rank would be meaningless")
         position = {item: number for number, item in enumerate(gallery)}
         own = torch.tensor([position[data.blank_ids[data.queries[query]]] for query in chosen.tolist()], device=device)
         right = scores.gather(1, own[:, None])
