@@ -4,15 +4,17 @@ The data, their licence and their counts are yours. `data_dir` holds the product
 
     train-00000-of-00002.parquet, valid-*.parquet, ...    a column of ids and one of photos (bytes embedded); the split
                                                           is the file name up to the shard number
-    products.jsonl | products_<split>.jsonl | .csv        one product per row, photos in images/<id>.jpg, or at the path
-    images/<id>.jpg                                       in a column "image" (relative to data_dir or to images/)
+    products.jsonl | products_<split>.jsonl | .csv        one product per row, photos in images/<id>.jpg (or .jpeg, .png
+    images/<id>.jpg                                       and so on, the first of `IMAGE_ENDINGS`), or at the path in a
+                                                          column "image" (relative to data_dir or to images/)
 
 and, optionally, relative captions:
 
     composed_<split>.jsonl    {"reference": id, "target": id, "caption": text, "reference_title": ..., ...} per line
 
 Files whose name carries no split ("products") make up the split "train". The id column is `product_id`, `id` or
-`item_id`, the title column `title` or `name`; other columns are kept as strings (numbers and lists as JSON).
+`item_id`, the title column `title` or `name`; other columns are kept as strings (numbers and lists as JSON), further
+photos or bytes in Parquet are left out with a warning.
 
     builder = Catalogue(config_name="products", data_dir="data/my_shop")
 
@@ -42,10 +44,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_scripts import info_files
+from data_scripts.info_files import IMAGE_ENDINGS
 from data_scripts.source_files import (
     as_id,
     check_image_options,
     content_hash,
+    entries_of,
     first_few,
     repeated,
     report_missing,
@@ -95,9 +100,9 @@ class Catalogue(datasets.GeneratorBasedBuilder):
             raise FileNotFoundError(f"catalogue folder not found: {data_dir}. {REMEDY}")
         root = Path(data_dir).resolve()
         if hash is None:
-            files = [file for pattern in ("*.parquet", "products*", "composed_*") for file in root.glob(pattern)]
-            folders = [root, *(folder for folder in root.iterdir() if folder.is_dir())]
-            hash = content_hash(files, folders, [__file__])
+            rows = row_files(root)
+            files = [*rows, *root.glob("*.parquet"), *root.glob("composed*.jsonl")]
+            hash = content_hash(files, photo_folders(root, rows), [__file__, info_files.__file__], nested=False)
         super().__init__(data_dir=str(root), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
@@ -128,6 +133,9 @@ class Catalogue(datasets.GeneratorBasedBuilder):
 
         for split, paths in files.items():
             refuse_repeated_ids(split, paths)
+            for path in paths:
+                if path.suffix == ".parquet" and (unread := byte_columns(path)):
+                    logger.warning("%s: columns of bytes are left out: %s", path, first_few(unread))
         report = os.path.join(self._cache_dir_root, f"missing-images-catalogue-{self.hash}.txt")
         if all(path.suffix == ".parquet" for paths in files.values() for path in paths):
             lost, left_out = find_photo_gaps(files, config.missing, report) if config.images != "absent" else ([], "")
@@ -168,7 +176,7 @@ def files_of(root: Path, config: CatalogueConfig) -> dict[str, list[Path]]:
         if with_photos and len(with_photos) < len(parquet):
             without = [file.name for file in parquet if file not in with_photos]
             logger.info("%s: left out, they hold no photos: %s", root, first_few(without))
-        rows = sorted(file for file in root.glob("products*") if file.suffix in (".jsonl", ".csv"))
+        rows = row_files(root)
         if parquet and rows:
             raise ValueError(f"{root}: products in two forms ({parquet[0].name}, {rows[0].name}); keep one. {REMEDY}")
         files = with_photos or parquet or rows
@@ -185,43 +193,94 @@ def files_of(root: Path, config: CatalogueConfig) -> dict[str, list[Path]]:
     return {split: splits[split] for split in asked}
 
 
+def row_files(root: Path) -> list[Path]:
+    """The products' .jsonl and .csv files."""
+    return sorted(file for file in root.glob("products*") if file.suffix in (".jsonl", ".csv"))
+
+
+def photo_folders(root: Path, files: list[Path]) -> set[Path]:
+    """The folders in which the photos of .jsonl and .csv files are looked for."""
+    names = {os.path.dirname(str(row.get("image") or "")) for file in files for _, row in read_rows(file)}
+    return {place / name for name in names for place in (root, root / "images")}
+
+
+def text_lines(file: Path) -> Iterator[str]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            yield from lines
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 text at byte {error.start}; save the file as UTF-8") from error
+
+
+def csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number (from 1) and cells of every row of a .csv file, first that of the column names.
+
+    Raises:
+        ValueError: a cell is too long.
+    """
+    reader = csv.reader(text_lines(file))
+    try:
+        yield from ((reader.line_num, cells) for cells in reader if cells)
+    except csv.Error as error:
+        raise ValueError(
+            f"{file}, line {reader.line_num}: {error}; close the quotation mark that is open there, or shorten the text"
+        ) from error
+
+
 def read_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number (from 1) and content of every row of a .jsonl or .csv file.
 
     Raises:
         ValueError: a line is not a JSON object, or a CSV row has more or fewer fields than the header.
     """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            if file.suffix == ".csv":
-                reader = csv.DictReader(lines)
-                for row in reader:
-                    if None in row or None in row.values():
-                        raise ValueError(f"{file}, line {reader.line_num}: expected {len(reader.fieldnames)} fields")
-                    yield reader.line_num, row
-                return
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    try:
-                        row = json.loads(line.rstrip())
-                    except json.JSONDecodeError as error:
-                        message = f"{file}, line {number}, column {error.colno}: not valid JSON ({error.msg})"
-                        raise ValueError(f"{message}; each line holds one object") from error
-                    if not isinstance(row, dict):
-                        raise ValueError(f"{file}, line {number}: expected a JSON object, got {line.strip()[:80]}")
-                    yield number, row
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 text at byte {error.start}; save the file as UTF-8") from error
+    if file.suffix == ".csv":
+        rows = csv_rows(file)
+        _, header = next(rows, (0, []))
+        for number, cells in rows:
+            if len(cells) != len(header):
+                raise ValueError(f"{file}, line {number}: expected {len(header)} fields, got {len(cells)}; correct it")
+            yield number, dict(zip(header, cells, strict=True))
+        return
+    for number, line in enumerate(text_lines(file), 1):
+        if line.strip():
+            try:
+                row = json.loads(line.rstrip())
+            except json.JSONDecodeError as error:
+                message = f"{file}, line {number}, column {error.colno}: not valid JSON ({error.msg})"
+                raise ValueError(f"{message}; each line holds one object") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{file}, line {number}: expected a JSON object, got {line.strip()[:80]}")
+            yield number, row
 
 
 def columns_of(file: Path) -> list[str]:
-    """Column names of a product file: Parquet schema, or the union over its rows."""
+    """Column names of a product file: Parquet schema without `byte_columns`, header, or the union over its rows."""
     if file.suffix == ".parquet":
-        try:
-            return pq.read_schema(file).names
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{file}: not a readable Parquet file ({error}); copy it again") from error
+        unread = byte_columns(file)
+        return [name for name in schema_of(file).names if name not in unread]
+    if file.suffix == ".csv":
+        _, header = next(csv_rows(file), (0, []))
+        return list(dict.fromkeys(header))
     return list(dict.fromkeys(key for _, row in read_rows(file) for key in row))
+
+
+def byte_columns(file: Path) -> list[str]:
+    """Columns of a Parquet file that no string can hold: bytes, and photos beside those in `image`."""
+    return [field.name for field in schema_of(file) if field.name != "image" and holds_bytes(field.type)]
+
+
+def schema_of(file: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(file)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file}: not a readable Parquet file ({error}); copy it again") from error
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column's type is bytes or has a part that is, as photos {bytes, path} have."""
+    if pa.types.is_nested(kind):
+        return any(holds_bytes(kind.field(part).type) for part in range(kind.num_fields))
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
 def id_and_title(file: Path) -> tuple[str, str | None]:
@@ -254,7 +313,9 @@ def as_text(value: Any) -> str | None:
     """Other columns are strings, so that files of any schema join: numbers, lists and objects become JSON."""
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | int | float | list | dict) else str(value)
+    if isinstance(value, bool | int | float | list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)  # dates and the like may lie inside
+    return str(value)
 
 
 def product(row: dict[str, Any], columns: tuple[str, str | None], image: Any, where: str) -> dict[str, Any]:
@@ -268,10 +329,7 @@ def product(row: dict[str, Any], columns: tuple[str, str | None], image: Any, wh
 def read_products(root: Path, file: Path) -> list[dict[str, Any]]:
     """The products of a .jsonl or .csv file with the paths of their photos."""
     columns, products = id_and_title(file), []
-    stems = {}
-    if (root / "images").is_dir():
-        names = sorted(os.listdir(root / "images"), key=lambda name: name.endswith(".jpg"))  # .jpg wins
-        stems = {os.path.splitext(name)[0]: name for name in names}
+    stems = photos_by_stem(root / "images")
     for number, row in read_rows(file):
         where = f"{file}, line {number}"
         name = row.get("image") or None
@@ -284,6 +342,14 @@ def read_products(root: Path, file: Path) -> list[dict[str, Any]]:
             path = root / name if (root / name).exists() else root / "images" / name
         products.append(product(row, columns, str(path), where))
     return products
+
+
+def photos_by_stem(folder: Path) -> dict[str, str]:
+    """A photo's name without ending -> its name; of several the first of `IMAGE_ENDINGS`, small letters before capitals."""
+    endings = {name: os.path.splitext(name)[1].lower() for name in entries_of(folder)}
+    photos = [name for name, ending in endings.items() if ending in IMAGE_ENDINGS]
+    photos.sort(key=lambda name: (-IMAGE_ENDINGS.index(endings[name]), name))
+    return {os.path.splitext(name)[0]: name for name in photos}  # the last one wins
 
 
 def row_groups(file: Path) -> list[tuple[str, int]]:

@@ -9,7 +9,11 @@ attributes    pseudo-attributes of the training texts, written into every *_info
               their names.
 fashioniq     caption files with rows for the images that no query looks for (data_scripts/fashioniq_gallery.py)
 ocir          questions of complementary item retrieval (data_scripts/ocir_questions.py), from Polyvore Outfits or from the
-              Maryland outfits; the photos of the latter are linked as images/<set>_<index>.jpg
+              Maryland outfits, whose items are named <set>_<index>. There a product has a name in each of its outfits:
+              items with the same photo, byte for byte, become the first of them (in the order train, valid, test), so
+              that a gallery holds a product once. In the version disjoint no test question asks for an item, or such a
+              photo, of training. Questions that are written outside of the folder of Polyvore Outfits get the metadata
+              and, as links, images/<item>.jpg
 
 Files are written beside and renamed. The last line on standard output is one JSON object with counts.
 """
@@ -17,6 +21,8 @@ Files are written beside and renamed. The last line on standard output is one JS
 from __future__ import annotations
 
 import argparse
+import filecmp
+import hashlib
 import json
 import logging
 import os
@@ -29,7 +35,8 @@ from data_scripts.facad import BigFACAD
 from data_scripts.fashion200k import Fashion200k
 from data_scripts.fashioniq_gallery import as_written
 from data_scripts.info_files import InfoSet, annotation_file
-from data_scripts.ocir_questions import ocir_questions
+from data_scripts.ocir_questions import Outfits, ocir_questions
+from data_scripts.polyvore import SPLITS
 from data_scripts.polyvore_ocir import VERSIONS, question_file
 from data_scripts.pseudo_attributes import PUBLISHED_NUMBER, AttributeWords, attribute_ids, vocabulary
 from data_scripts.source_files import read_json
@@ -51,14 +58,17 @@ def derive_attributes(
 
     Raises:
         FileNotFoundError: a set, or the training file of one that has none of the others.
-        ValueError: products have attributes already and `overwrite` is off, or no word is frequent enough.
+        ValueError: products have attributes already and `overwrite` is off, no word is frequent enough, or a malformed file;
+            nothing is written then.
     """
     roots = {name: info_files.find_root(data_dir, SETS[name]) for name in sets}
     contents: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for name, root in roots.items():
         info = SETS[name]
+        if name == "FashionGen":
+            fashiongen.read_labels(root)
         for split in info_files.splits_to_prepare(root, info, None):
-            info_files.read_products(root, info, split)  # says what is wrong with the file
+            info_files.read_products(root, info, split)  # says what is wrong with the file, before any is written
             contents[name, split] = read_json(annotation_file(root, info.files[split]), info.remedy)
     if not any(split == "train" for _, split in contents):
         raise FileNotFoundError(
@@ -83,7 +93,7 @@ def derive_attributes(
     for name, root in roots.items():
         listed = [{"id": number, "name": word, "products": count} for number, (word, count) in enumerate(names)]
         write_json(root / "pseudo_attributes.json", listed)
-        labels = root / "labels.json"
+        labels = annotation_file(root, "labels.json")
         if name == "FashionGen" and labels.is_file():
             write_json(labels, read_json(labels, FASHIONGEN.remedy) | {"attributes": ids})
     return {"attributes": len(names), "products": sum(map(len, contents.values())), "products_without": bare}
@@ -110,54 +120,88 @@ def derive_fashioniq(data_dir: str | os.PathLike, output_dir: str | os.PathLike)
 def derive_ocir(
     data_dir: str | os.PathLike, output_dir: str | os.PathLike | None, version: str, candidates: int, seed: int
 ) -> dict[str, int]:
-    """Write the two question files of a version, for Maryland outfits the metadata and the photos too.
+    """Write the two question files of a version, outside of the folder of Polyvore Outfits the metadata and photos too.
 
     Raises:
         FileNotFoundError, ValueError: as the reading of the outfits and `ocir_questions`; Maryland's outfits without
             `output_dir`.
     """
-    try:
-        root, maryland = polyvore_outfits.find_root(data_dir), False
-    except FileNotFoundError:
-        root, maryland = polyvore.find_root(data_dir), True
-    if maryland:
-        if output_dir is None:
-            raise ValueError("Maryland's outfits need --output_dir, where photos can be linked under their items' ids")
-        listed = {split: polyvore.read_outfits(root, split) for split in ("train", "valid", "test")}
-        items = {item["item_id"]: item for some in listed.values() for outfit in some for item in outfit["items"]}
-        outfits = {s: [[item["item_id"] for item in outfit["items"]] for outfit in some] for s, some in listed.items()}
-        categories = {item_id: item["category_id"] for item_id, item in items.items()}
+    official = polyvore_outfits.official_root(data_dir)
+    root = official or polyvore.find_root(data_dir)
+    if official:
+        outfits, metadata, photos = polyvore_outfits_of(root, version)
+    elif output_dir is None:
+        raise ValueError("Maryland's outfits need --output_dir, where photos can be linked under their items' ids")
     else:
-        found = {s: polyvore_outfits.read_outfits(root / version / f"{s}.json") for s in ("train", "valid", "test")}
-        outfits = {s: [list(outfit["items"].values()) for outfit in some] for s, some in found.items()}
-        metadata = polyvore_outfits.read_object(root / "polyvore_item_metadata.json")
-        categories = {item: str((entry or {}).get("category_id")) for item, entry in metadata.items()}
-    output = Path(output_dir) if output_dir else root
-    rows, counts = ocir_questions(outfits, categories, candidates, seed)
-    used = dict.fromkeys(item for some in rows.values() for row in some for item in (*row["question"], row["blank"]))
-    if maryland:
-        write_json(output / "polyvore_item_metadata.json", {item: {"category_id": categories[item]} for item in used})
-        counts["photos_missing"] = link_photos({item: items[item]["photo"] for item in used}, output / "images")
-    elif output.resolve() != root:
+        outfits, metadata, photos, merged = maryland_outfits(root)
+    categories = {item: str((entry or {}).get("category_id")) for item, entry in metadata.items()}
+    rows, counts = ocir_questions(outfits, categories, candidates, seed, version == "disjoint")
+    if not official:
+        counts["items_merged"] = merged
+    output = Path(output_dir or root)
+    if output.resolve() != official:
+        used = dict.fromkeys(i for some in rows.values() for row in some for i in (*row["question"], row["blank"]))
         write_json(output / "polyvore_item_metadata.json", {item: metadata[item] for item in used})
+        counts["photos_missing"] = link_photos({item: photos[item] for item in used}, output / "images")
     for split, some in rows.items():
         write_json(question_file(output, version, split), some)
     return counts
 
 
+def maryland_outfits(root: Path) -> tuple[Outfits, dict[str, Any], dict[str, str], int]:
+    """Item ids of the outfits per split, every item's entry of the metadata and photo, and how many items were merged."""
+    listed = {split: polyvore.read_outfits(root, split) for split in SPLITS}
+    items = {item["item_id"]: item for some in listed.values() for outfit in some for item in outfit["items"]}
+    photos = {item_id: item["photo"] for item_id, item in items.items()}
+    first = first_with_photo(photos)
+    outfits = {
+        split: [list(dict.fromkeys(first[item["item_id"]] for item in outfit["items"])) for outfit in some]
+        for split, some in listed.items()
+    }
+    metadata = {item_id: {"category_id": item["category_id"]} for item_id, item in items.items()}
+    return outfits, metadata, photos, sum(own != item for item, own in first.items())
+
+
+def polyvore_outfits_of(root: Path, version: str) -> tuple[Outfits, dict[str, Any], dict[str, str]]:
+    """Item ids of a version's outfits per split, and every item's entry of the metadata and photo."""
+    found = {split: polyvore_outfits.read_outfits(root / version / f"{split}.json") for split in SPLITS}
+    outfits = {split: [list(outfit["items"].values()) for outfit in some] for split, some in found.items()}
+    path, finder = root / "polyvore_item_metadata.json", info_files.PhotoFinder(root / "images")
+    metadata = polyvore_outfits.read_object(path)
+    for item, entry in metadata.items():
+        polyvore.require({} if entry is None else entry, (), f"{path}, item {item}")
+    return outfits, metadata, {item: finder(f"{item}.jpg") for item in metadata}
+
+
+def first_with_photo(photos: dict[str, str]) -> dict[str, str]:
+    """Item -> the first item whose photo has the same bytes; an item without a photo is its own."""
+    owners: dict[bytes, str] = {}
+    first = {item: item for item in photos}
+    for item, path in photos.items():
+        if os.path.isfile(path):
+            first[item] = owners.setdefault(hashlib.sha256(Path(path).read_bytes()).digest(), item)
+    return first
+
+
 def link_photos(photos: dict[str, str], folder: Path) -> int:
-    """Put photos at <folder>/<item>.jpg, as links where the file system allows; returns how many are missing."""
+    """Put photos at <folder>/<item>.jpg (or their own ending), as links where the file system allows.
+
+    A photo with other content there is replaced. Returns how many are missing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     missing = 0
     for item, source in photos.items():
-        target = folder / f"{item}.jpg"
+        target = folder / f"{item}{os.path.splitext(source)[1]}"
         if not os.path.isfile(source):
             missing += 1
-        elif not target.exists():
+        elif not (target.exists() and (os.path.samefile(source, target) or filecmp.cmp(source, target, shallow=False))):
+            partial = target.with_name(f".{target.name}.partial")
+            partial.unlink(missing_ok=True)  # what an interrupted call left
             try:
-                os.link(source, target)
+                os.link(source, partial)
             except OSError:
-                shutil.copyfile(source, target)
+                shutil.copyfile(source, partial)
+            os.replace(partial, target)
     return missing
 
 
@@ -182,8 +226,15 @@ def main(argv: list[str] | None = None) -> None:
     two.add_argument("--output_dir", required=True, help="gets captions/cap.<category>.val.json")
     three = commands.add_parser("ocir", help="questions of complementary item retrieval")
     three.add_argument("--data_dir", required=True, help="folder of Polyvore Outfits, or of the Maryland outfits")
-    three.add_argument("--output_dir", help="default: the folder of Polyvore Outfits itself")
-    three.add_argument("--version", choices=VERSIONS, default="disjoint", help="of Polyvore Outfits; names the files")
+    three.add_argument(
+        "--output_dir", help="gets questions, metadata and photos; default: the folder of Polyvore Outfits itself"
+    )
+    three.add_argument(
+        "--version",
+        choices=VERSIONS,
+        default="disjoint",
+        help="of Polyvore Outfits; names the files. disjoint: no test question asks for an item of training",
+    )
     three.add_argument("--candidates", type=int, default=3000, help="items of a category's gallery")
     three.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)

@@ -13,6 +13,8 @@ published). The test images of the challenge were never released, so papers test
     FashionGen/train/<name>, val/<name>            its photos; a third split test is read where test_info.json lies
     FashionGen/labels.json                         {"attributes", "categories", "subcategories": {name: id}} (optional)
 
+These .json files may also lie in a folder FashionGen/annotations.
+
     builder = FashionGen(config_name="pairs", data_dir="data/FashionGen")
 
 Configurations
@@ -37,6 +39,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import logging
 import os
@@ -52,7 +55,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_scripts import info_files as info
-from data_scripts.info_files import PhotoFinder, label_id, label_ids, photos_of, settle_views
+from data_scripts.info_files import PhotoFinder, annotation_file, label_id, label_ids, photos_of, settle_views, text_of
 from data_scripts.source_files import (
     as_id,
     check_image_options,
@@ -119,8 +122,11 @@ class FashionGen(datasets.GeneratorBasedBuilder):
     def __init__(self, *, data_dir: str | os.PathLike | None = None, hash: str | None = None, **kwargs: Any):
         root = find_root(data_dir)
         if hash is None:
-            files = [*info_files(root).values(), *hdf5_files(root).values(), root / "labels.json"]
-            hash = content_hash(files, [root / folder for folder in PHOTO_FOLDERS.values()], [__file__, info.__file__])
+            files = [annotation_file(root, name) for name in (*INFO_NAMES.values(), "labels.json")]
+            folders = [root / folder for folder in PHOTO_FOLDERS.values()]
+            sources = [__file__, info.__file__]
+            files += hdf5_files(root).values()
+            hash = content_hash(files, folders, sources, photo_times=kwargs.get("check", False))
         super().__init__(data_dir=str(root), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
@@ -168,39 +174,24 @@ class FashionGen(datasets.GeneratorBasedBuilder):
         if left_out:
             logger.warning("%s: %s", root, left_out)
             self.info.description = f"{self._info().description} {left_out}"
-        photos = {
-            split: [row | {"image_id": name, "image": path} for row in rows for name, path in views_of(row)]
-            for split, rows in products.items()
-        }
-        rows = {split: list(self._rows(group)) for split, group in photos.items()}
-        return {split: shards_of(r) for split, r in rows.items()}
+        return {s: shards_of(list(self._rows((p, views_of(p)) for p in rows))) for s, rows in products.items()}
 
-    def _rows(self, photos: Iterable[Product]) -> Iterator[Product]:
-        """Rows of the configuration from one row per photo, photos of a product being neighbours."""
-        if self.config.name == "pairs":
-            for photo in photos:
-                kept = {name: photo.get(name) for name in self.info.features}
-                yield kept | {"caption": caption_of(photo, self.config.caption)}
-            return
-        row: Product | None = None
-        for photo in photos:
-            if row is None or row["product_id"] != photo["product_id"]:
-                if row is not None:
-                    yield row
-                row = {name: photo.get(name) for name in self.info.features}
-                row |= {"image_ids": [], "images": [] if self.config.images == "required" else None}
-                row |= {"caption": caption_of(photo, self.config.caption)}
-            row["image_ids"].append(photo["image_id"])
-            if row["images"] is not None:
-                row["images"].append(photo["image"])
-        if row is not None:
-            yield row
+    def _rows(self, products: Iterable[tuple[Product, list[tuple[str, Any]]]]) -> Iterator[Product]:
+        """Rows of the configuration from products, each with the ids of its photos and the photos."""
+        for product, photos in products:
+            row = {name: product.get(name) for name in self.info.features}
+            row["caption"] = caption_of(product, self.config.caption)
+            if self.config.name == "pairs":
+                yield from (row | {"image_id": name, "image": photo} for name, photo in photos)
+            else:
+                images = [photo for _, photo in photos] if self.config.images == "required" else None
+                yield row | {"image_ids": [name for name, _ in photos], "images": images}
 
     def _generate_examples(self, shards: list[Any]) -> Iterator[tuple[tuple[int, int], Product]]:
         for number, shard in enumerate(shards):
             rows = shard
             if isinstance(shard, tuple):
-                rows = self._rows(read_hdf5(*shard, images=self.config.images == "required"))
+                rows = self._rows(by_product(read_hdf5(*shard, images=self.config.images == "required")))
             for position, row in enumerate(rows):
                 yield (number, position), row
 
@@ -209,6 +200,13 @@ def views_of(product: Product) -> list[tuple[str, str | None]]:
     """Id and path of every photo of a product; no path without photos."""
     images = product["images"]
     return [(view, None) for view in product["views"]] if images is None else list(images.items())
+
+
+def by_product(photos: Iterable[Product]) -> Iterator[tuple[Product, list[tuple[str, Any]]]]:
+    """Products with their photos from one row per photo, photos of a product being neighbours."""
+    for _, group in itertools.groupby(photos, key=lambda photo: photo["product_id"]):
+        views = list(group)
+        yield views[0], [(view["image_id"], view["image"]) for view in views]
 
 
 # The derived layout
@@ -233,7 +231,8 @@ def find_root(data_dir: str | os.PathLike | None) -> Path:
 
 
 def info_files(root: Path) -> dict[str, Path]:
-    return {split: root / name for split, name in INFO_NAMES.items() if (root / name).is_file()}
+    files = {split: annotation_file(root, name) for split, name in INFO_NAMES.items()}
+    return {split: file for split, file in files.items() if file.is_file()}
 
 
 def hdf5_files(root: Path) -> dict[str, Path]:
@@ -254,14 +253,16 @@ def hdf5_files(root: Path) -> dict[str, Path]:
 
 def read_labels(root: Path) -> dict[str, dict[int, str]]:
     """Kind of label -> id -> name; empty without labels.json."""
-    path = root / "labels.json"
+    path = annotation_file(root, "labels.json")
     if not path.is_file():
         return {}
     content = read_json(path, REMEDY)
     try:
         found = {kind: {int(number): name for name, number in names.items()} for kind, names in content.items()}
     except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected {{kind: {{name: id}}}}, e.g. {{'categories': {{'SHOES': 3}}}}") from error
+        raise ValueError(
+            f"{path}: expected {{kind: {{name: id}}}}, e.g. {{'categories': {{'SHOES': 3}}}}; correct or delete it"
+        ) from error
     for kind, names in content.items():
         if len(found[kind]) < len(names):
             raise ValueError(f"{path}: two {kind} have one id; give each its own")
@@ -283,23 +284,17 @@ def read_products(
     """
     counts = counts or {}
     finder = PhotoFinder(root / PHOTO_FOLDERS[split])
-    path = root / INFO_NAMES[split]
+    path = annotation_file(root, INFO_NAMES[split])
     content = read_json(path, REMEDY)
     if not isinstance(content, list):
-        raise ValueError(f"{path}: expected a list of products, got {type(content).__name__}")
+        raise ValueError(f"{path}: expected a list of products, got {type(content).__name__}. {REMEDY}")
     products = []
     for number, entry in enumerate(content):
         where = f"{path}, product {number} (from 0)"
         if not isinstance(entry, dict):
-            raise ValueError(f"{where}: expected an object, got {str(entry)[:60]}")
-        missing = [name for name in ("id", "images", "title", "description") if name not in entry]
-        if missing:
-            raise ValueError(f"{where}: lacks {', '.join(missing)}")
-        if not isinstance(entry["images"], list):
-            raise ValueError(f"{where}: expected a list of file names in images, got {str(entry['images'])[:80]}")
-        for name in ("title", "description", "gender"):
-            if not isinstance(entry.get(name), str | None):
-                raise ValueError(f"{where}: expected a text in {name}, got {str(entry[name])[:80]}")
+            raise ValueError(f"{where}: expected an object, got {str(entry)[:60]}; correct this row")
+        if lacking := [name for name in ("id", "images", "title", "description") if name not in entry]:
+            raise ValueError(f"{where}: lacks {', '.join(lacking)}; add it to this row. {REMEDY}")
         attributes = label_ids(entry.get("attributes_id"), counts.get("attributes"), f"{where}, attributes_id")
         kinds = {"category_id": "categories", "subcategory_id": "subcategories"}
         ids = {
@@ -309,13 +304,13 @@ def read_products(
         products.append(
             {
                 "product_id": as_id(entry["id"], where),
-                "title": entry["title"] or "",
-                "description": entry["description"] or "",
-                "category": label_of(labels, "categories", ids["category_id"]),
-                "subcategory": label_of(labels, "subcategories", ids["subcategory_id"]),
-                "attributes": [label_of(labels, "attributes", attribute) for attribute in attributes],
+                "title": text_of(entry, "title", where),
+                "description": text_of(entry, "description", where),
+                "category": label_of(labels, "categories", ids["category_id"], where),
+                "subcategory": label_of(labels, "subcategories", ids["subcategory_id"], where),
+                "attributes": [labels.get("attributes", {}).get(number, str(number)) for number in attributes],
                 "attribute_ids": attributes,
-                "gender": entry.get("gender"),
+                "gender": text_of(entry, "gender", where) or None,
                 "images": photos_of(entry["images"], finder, where),
             }
             | ids
@@ -327,9 +322,20 @@ def read_products(
     return products
 
 
-def label_of(labels: dict[str, dict[int, str]], kind: str, number: int | None) -> str | None:
-    """A label's name, its id as text where names are not known, None where there is none."""
-    return None if number is None else labels.get(kind, {}).get(number, str(number))
+def label_of(labels: dict[str, dict[int, str]], kind: str, number: int | None, where: str) -> str | None:
+    """A label's name, its id as text where no names are known, None where there is none.
+
+    Raises:
+        ValueError: labels.json has names of this kind, and none for the id.
+    """
+    names = labels.get(kind)
+    if number is None or not names:
+        return None if number is None else str(number)
+    if number not in names:
+        raise ValueError(
+            f"{where}: labels.json has no name for {number} among its {len(names)} {kind}; correct one of them"
+        )
+    return names[number]
 
 
 def caption_form(columns: Iterable[str] | None) -> str:
@@ -443,11 +449,11 @@ def read_hdf5(path: str, first: int, stop: int, images: bool = True, present: Co
                 "product_id": str(product),
                 "title": texts.get("name", ""),
                 "description": texts.get("description", ""),
-                "category": texts.get("category"),
-                "subcategory": texts.get("subcategory"),
+                "category": texts.get("category") or None,  # an empty cell is no label
+                "subcategory": texts.get("subcategory") or None,
                 "attributes": [],
                 "attribute_ids": [],
-                "gender": texts.get("gender"),
+                "gender": texts.get("gender") or None,
                 "image_id": f"{product}_{view}",
                 "image": photo,
             }

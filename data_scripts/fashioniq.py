@@ -242,7 +242,7 @@ def splits_to_prepare(root: Path, config: FashionIQConfig) -> list[str]:
     needed = split_file if config.content == "gallery" else caption_file
     present = [s for s in SPLITS if any(needed(root, c, s).is_file() for c in config.categories)]
     if config.content in ("gallery-val-split", "fashionvil"):
-        present = [s for s in present if all(has_targets(root, c, s) for c in config.categories)]
+        present = [s for s in present if s != "test" or all(has_targets(root, c, s) for c in config.categories)]
     else:
         for split in SPLITS:
             if split not in present and any(split_file(root, c, split).is_file() for c in config.categories):
@@ -255,8 +255,21 @@ def splits_to_prepare(root: Path, config: FashionIQConfig) -> list[str]:
 
 def has_targets(root: Path, category: str, split: str) -> bool:
     """Whether the first triplet names a target; official test files hide it."""
-    triplets = read_json(caption_file(root, category, split), REMEDY)
-    return bool(triplets) and isinstance(triplets[0], dict) and triplets[0].get("target") is not None
+    first = read_entries(caption_file(root, category, split))[0]
+    return isinstance(first, dict) and first.get("target") is not None
+
+
+def read_entries(file: Path) -> list[Any]:
+    """What a caption file lists, unchecked.
+
+    Raises:
+        FileNotFoundError, ValueError: missing, no list, or an empty one.
+    """
+    entries = read_json(file, REMEDY)
+    if not isinstance(entries, list) or not entries:
+        got = "an empty list" if entries == [] else type(entries).__name__
+        raise ValueError(f"{file}: expected a list of triplets, got {got}. {REMEDY}")
+    return entries
 
 
 def read_split_file(root: Path, category: str, split: str) -> list[str]:
@@ -287,11 +300,7 @@ def read_triplets(root: Path, category: str, split: str, ids: list[str] | None) 
         ValueError: it is malformed, a train or val row has no target, or it belongs to another split.
     """
     file = caption_file(root, category, split)
-    entries = read_json(file, REMEDY)
-    if not isinstance(entries, list) or not entries:
-        got = "an empty list" if entries == [] else type(entries).__name__
-        raise ValueError(f"{file}: expected a list of triplets, got {got}. {REMEDY}")
-    triplets = []
+    entries, triplets = read_entries(file), []
     for row, entry in enumerate(entries):
         where = f"{file}, row {row} (from 0)"
         if not isinstance(entry, dict) or "candidate" not in entry or "captions" not in entry:

@@ -42,7 +42,7 @@ def read_modified(path: Path, category: str, remedy: str) -> list[Row] | None:
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: keys in some rows only, or of another type; a number of two images, or of another category.
+        ValueError: keys in some rows only, or of another type; a number of two images, or a row of another category.
     """
     entries = read_json(path, remedy)
     if not isinstance(entries, list) or not any(isinstance(e, dict) and "fake_data" in e for e in entries):

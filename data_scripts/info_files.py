@@ -27,6 +27,7 @@ from data_scripts.source_files import (
     as_id,
     check_image_options,
     content_hash,
+    entries_of,
     find_missing,
     first_few,
     read_json,
@@ -89,7 +90,7 @@ class InfoBuilder(datasets.GeneratorBasedBuilder):
 
     Raises:
         FileNotFoundError: `data_dir`, a split or photos are missing (photos as one list).
-        ValueError: a malformed product, or an id of an attribute that there is not.
+        ValueError: a malformed product, an id twice, or an id of an attribute that there is not.
     """
 
     SET: InfoSet
@@ -102,7 +103,8 @@ class InfoBuilder(datasets.GeneratorBasedBuilder):
         if hash is None:
             files = [annotation_file(root, name) for name in self.SET.files.values()]
             folders = [root / folder for folder in self.SET.photos.values()]
-            hash = content_hash(files, folders, [self.SOURCE, __file__, source_files.__file__])
+            sources = [self.SOURCE, __file__, source_files.__file__]
+            hash = content_hash(files, folders, sources, photo_times=kwargs.get("check", False))
         super().__init__(data_dir=str(root), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
@@ -183,15 +185,14 @@ def splits_to_prepare(root: Path, info: InfoSet, asked: Sequence[str] | str | No
     """The splits asked for, or those that are present.
 
     Raises:
-        ValueError: no such split. FileNotFoundError: its file is missing.
+        ValueError: no such split. FileNotFoundError: its file, or that of every split, is missing.
     """
     present = [split for split, name in info.files.items() if annotation_file(root, name).is_file()]
-    splits = [asked] if isinstance(asked, str) else list(asked or present)
-    for split in splits:
-        if split not in info.files:
-            raise ValueError(f"{info.name} has the splits {', '.join(info.files)}, not {split}")
-        if split not in present:
-            raise FileNotFoundError(f"expected {annotation_file(root, info.files[split])}. {info.remedy}")
+    splits = [asked] if isinstance(asked, str) else list(asked or present or info.files)
+    if unknown := [split for split in splits if split not in info.files]:
+        raise ValueError(f"{info.name} has the splits {', '.join(info.files)}, not {first_few(unknown)}")
+    if lost := [str(annotation_file(root, info.files[split])) for split in splits if split not in present]:
+        raise FileNotFoundError(f"expected {first_few(lost)}. {info.remedy}")
     return splits
 
 
@@ -214,7 +215,7 @@ def read_products(root: Path, info: InfoSet, split: str, num_attributes: int | N
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: not a list of products, a key is missing or of another type, a photo twice in a product.
+        ValueError: not a list of products, a key is missing or of another type, a photo twice in a product, an id twice.
     """
     path = annotation_file(root, info.files[split])
     content = read_json(path, info.remedy)
@@ -239,15 +240,26 @@ def read_products(root: Path, info: InfoSet, split: str, num_attributes: int | N
             }
         )
     if twice := repeated(product["product_id"] for product in products):
-        logger.warning("%s: ids of several products: %s; they count as one product", path, first_few(twice))
+        raise ValueError(f"{path}: ids twice: {first_few(twice)}; keep one product of each")
     return products
 
 
 def text_of(entry: Product, name: str, where: str) -> str:
-    """A text as it is there, "" for null."""
-    if not isinstance(entry[name], str | None):
+    """A text as it is there, "" for null or none.
+
+    Raises:
+        ValueError: no text, or one that UTF-8 cannot hold (half of a character, as "\\ud83d" alone is).
+    """
+    text = entry.get(name) or ""
+    if not isinstance(entry.get(name), str | None):
         raise ValueError(f"{where}: expected a text in {name}, got {str(entry[name])[:80]}; correct this row")
-    return entry[name] or ""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where}: {name} holds {text[error.start]!a} at {error.start}, half of a character; correct this row"
+        ) from error
+    return text
 
 
 def label_ids(ids: Any, count: int | None, where: str) -> list[int]:
@@ -266,12 +278,12 @@ def label_id(number: Any, count: int | None, where: str) -> int:
     """A label's id, checked.
 
     Raises:
-        ValueError: no whole number, or outside 0 .. count - 1.
+        ValueError: no whole number, or outside 0 .. count - 1, or of 64 bits.
     """
     if not isinstance(number, int) or isinstance(number, bool):
         raise ValueError(f"{where}: expected a whole number, got {number!r}; correct this row")
-    if number < 0 or (count is not None and number >= count):
-        limit = "0 or more" if count is None else f"0 to {count - 1}"
+    if not 0 <= number < (2**63 if count is None else count):
+        limit = "0 or more in 64 bits" if count is None else f"0 to {count - 1}"
         raise ValueError(
             f"{where}: {number} is out of range, expected {limit}; are the labels of another vocabulary? Make them anew, "
             "or state their number"
@@ -283,14 +295,14 @@ class PhotoFinder:
     """Photos under a folder, whatever their ending; each folder is listed once."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self._listed = str(root), {}
+        self.root, self._listed = str(root), {}  # folder -> its entries by name
 
     def __call__(self, name: str) -> str:
         """Path of a photo: the first of `IMAGE_ENDINGS` that is there, else the name as given."""
         path = f"{self.root}/{name}"  # joined as text: `datasets` makes joining paths slow in builders
         folder, base = os.path.split(path)
         if folder not in self._listed:
-            self._listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+            self._listed[folder] = entries_of(folder)
         stem = os.path.splitext(base)[0]
         found = next((e for e in IMAGE_ENDINGS if stem + e in self._listed[folder]), None)
         return path if found is None else f"{folder}/{stem}{found}"

@@ -116,8 +116,7 @@ class Polyvore(datasets.GeneratorBasedBuilder):
             files = [
                 file for folder in folders - {images} for kind in ("*.json", "*.txt") for file in folder.glob(kind)
             ]
-            sets = [Path(entry.path) for entry in os.scandir(images) if entry.is_dir()] if images.is_dir() else []
-            hash = content_hash(files, [images, *sets], [__file__])
+            hash = content_hash(files, [images], [__file__])
         super().__init__(data_dir=str(root), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
@@ -482,9 +481,9 @@ def text_lines(path: Path) -> list[str]:
 
 def require(entry: Any, names: Iterable[str], where: str) -> None:
     if not isinstance(entry, dict):
-        raise ValueError(f"{where}: expected an object, got {str(entry)[:60]}")
+        raise ValueError(f"{where}: expected an object, got {str(entry)[:60]}; correct it")
     if lacking := [name for name in names if name not in entry]:
-        raise ValueError(f"{where}: lacks {', '.join(lacking)}")
+        raise ValueError(f"{where}: lacks {', '.join(lacking)}; add it")
 
 
 def number_in(entry: Row, name: str, where: str, kind: Any) -> Any:

@@ -27,7 +27,8 @@ Configurations, each with nondisjoint- or disjoint- before it
                    the completed outfit; `right_answers` are positions in `answers`
     compatibility  row, label (1: an outfit that somebody made), item_ids
 
-and of the files that FashionViL reads, beside images/ in that folder or in one named PolyvoreOutfits:
+and of the files that FashionViL reads, beside images/ in that folder or in one named PolyvoreOutfits (the info files also
+in a folder annotations there):
 
     train_info.json, val_info.json, test_info.json     [{"id", "images": name, "title", "description", "attributes_id"}]
     ocir_<disjoint|nondisjoint>_<train|test>.json      see data_scripts/polyvore_ocir.py
@@ -157,12 +158,12 @@ class PolyvoreOutfits(datasets.GeneratorBasedBuilder):
     DERIVED = ("products", *OCIR)  # of files that not every copy has
 
     def __init__(self, *, data_dir: str | os.PathLike | None = None, hash: str | None = None, **kwargs: Any):
-        root = find_root(data_dir)
+        root = find_root(data_dir, kwargs.get("config_name"))
         if hash is None:
-            folders = [root, *(root / version for version in VERSIONS)]
+            folders = [root, root / "annotations", *(root / version for version in VERSIONS)]
             files = [f for folder in folders for kind in ("*.json", "*.txt", "*.csv") for f in folder.glob(kind)]
             sources = [module.__file__ for module in (polyvore, info_files, polyvore_ocir)]
-            hash = content_hash(files, [root / "images"], [__file__, *sources])
+            hash = content_hash(files, [root / "images"], [__file__, *sources], photo_times=kwargs.get("check", False))
         super().__init__(data_dir=str(root), hash=hash, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
@@ -260,23 +261,42 @@ def features_of(content: str) -> datasets.Features:
     return datasets.Features(columns)
 
 
-def find_root(data_dir: str | os.PathLike | None) -> Path:
-    """The folder with `nondisjoint` or `disjoint`: `data_dir`, or a folder polyvore_outfits in it.
+def find_root(data_dir: str | os.PathLike | None, config: str | None = None) -> Path:
+    """The folder with a configuration's files: `data_dir`, or a folder polyvore_outfits or PolyvoreOutfits in it.
+
+    Where the files of `config` are nowhere it is the official folder, or else one with any file that FashionViL reads:
+    what is missing there is for its reader to say.
 
     Raises:
-        FileNotFoundError: neither holds one of them.
+        FileNotFoundError: there is none.
     """
     if data_dir is None or not os.path.isdir(data_dir):
         raise FileNotFoundError(f"Polyvore Outfits folder not found: {data_dir}. {REMEDY}")
+    names = (".", INFO.name, f"datasets/{INFO.name}", "polyvore_outfits")
+    derived = {Path(data_dir, name).resolve(): derived_files(Path(data_dir, name)) for name in names}
+    own = [root for root, files in derived.items() if config in files]
+    official = official_root(data_dir)
+    found = [*own, *([official] if official else []), *(root for root, files in derived.items() if files)]
+    if not found:
+        raise FileNotFoundError(
+            f"{data_dir}: expected a folder {' or '.join(VERSIONS)} in it or in its folder polyvore_outfits. {REMEDY}"
+        )
+    return found[0]
+
+
+def official_root(data_dir: str | os.PathLike) -> Path | None:
+    """The folder with `nondisjoint` or `disjoint`: `data_dir`, or a folder polyvore_outfits in it."""
     for root in (Path(data_dir), Path(data_dir) / "polyvore_outfits"):
         if any((root / version).is_dir() for version in VERSIONS):
             return root.resolve()
-    for root in (Path(data_dir), Path(data_dir, INFO.name), Path(data_dir, "datasets", INFO.name)):
-        if any(annotation_file(root, name).is_file() for name in INFO.files.values()) or any(root.glob("ocir_*.json")):
-            return root.resolve()
-    raise FileNotFoundError(
-        f"{data_dir}: expected a folder {' or '.join(VERSIONS)} in it or in its folder polyvore_outfits. {REMEDY}"
-    )
+    return None
+
+
+def derived_files(root: Path) -> list[str]:
+    """The configurations of FashionViL's files of which a folder holds some."""
+    infos = any(annotation_file(root, name).is_file() for name in INFO.files.values())
+    asked = [version for version in polyvore_ocir.VERSIONS if any(root.glob(f"ocir_{version}_*.json"))]
+    return [*(["products"] if infos else []), *(f"ocir_{version}" for version in asked)]
 
 
 def with_photos(row: Row, finder: info_files.PhotoFinder) -> Row:

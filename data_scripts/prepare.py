@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,24 +150,32 @@ def write_parquet(
     return output
 
 
-def refuse_damaged(files: list[Path], checked: set[tuple[str | None, int]]) -> None:
-    """Decode the photos of Parquet files; `checked` (name, size) remembers those that other rows hold too.
+def refuse_damaged(files: list[Path], checked: set[bytes]) -> None:
+    """Decode the photos of Parquet files; `checked` (digests) remembers those that other rows hold too.
 
     Raises:
-        ValueError: some cannot be decoded.
+        ValueError: some cannot be decoded; named by the first column of their row, an id or a number, and by file.
     """
     problems = []
     for file in files:
         fields = pq.read_schema(file)
         columns = [field.name for field in fields if _holds_photos(field.type)]
-        for batch in pq.ParquetFile(file).iter_batches(512, columns=columns):
-            cells = [cell for c in columns for cell in batch[c].to_pylist() if cell is not None]
-            photos = [p for cell in cells for p in (cell if isinstance(cell, list) else [cell]) if p is not None]
-            fresh = {(p["path"], len(p["bytes"])): p for p in photos if (p["path"], len(p["bytes"])) not in checked}
+        for batch in pq.ParquetFile(file).iter_batches(512, columns=[fields.names[0], *columns]):
+            photos = named_photos(batch.to_pylist(), fields.names[0], columns)
+            digests = ((hashlib.sha256(photo["bytes"]).digest(), photo) for photo in photos)
+            fresh = {digest: photo for digest, photo in digests if digest not in checked}
             checked |= fresh.keys()
             problems += [problem for _, problem in check_images(fresh.values())]
     if problems:
         raise ValueError(f"{len(problems):,} images cannot be decoded, replace them: {'; '.join(problems[:10])}")
+
+
+def named_photos(rows: list[dict[str, Any]], key: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The photos of rows, as {"path", "bytes"}; the path tells the value of `key` too."""
+    for row, column in ((row, column) for row in rows for column in columns):
+        for photo in row[column] if isinstance(row[column], list) else [row[column]]:
+            if photo is not None:
+                yield {"path": f"{key} {row[key]}, {photo['path'] or column}", "bytes": photo["bytes"]}
 
 
 def _holds_photos(kind: pa.DataType) -> bool:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,45 +100,86 @@ def split_generators(shards: dict[str, list[Any]], where: str | os.PathLike) -> 
     """
     if not any(shards.values()):
         raise ValueError(
-            f"{where}: no rows are left in any split ({', '.join(shards)}); check that the images are there"
+            f"{where}: no rows are left in any split ({', '.join(shards)}); check that their files list some, and that "
+            "the photos and items named there exist"
         )
     for split in (split for split, pieces in shards.items() if not pieces):
         logger.warning("%s: split %s has no rows and is left out", where, split)
     return [datasets.SplitGenerator(split, gen_kwargs={"shards": s}) for split, s in shards.items() if s]
 
 
-def content_hash(files: Iterable[Path], image_folders: Iterable[Path], sources: Iterable[str]) -> str:
+def content_hash(
+    files: Iterable[Path],
+    image_folders: Iterable[Path],
+    sources: Iterable[str],
+    nested: bool = True,
+    photo_times: bool = False,
+) -> str:
     """Digest that changes with the annotation files, with the images that are there, and with the builder's code.
 
     `datasets` finds a prepared copy again by configuration, `data_dir` and this hash; without it, rows prepared before
-    a file was corrected would come back. The content of images is left out: rows hold their paths.
+    a file was corrected would come back. The content of images is left out: rows hold their paths. Which of them can be
+    opened depends on it, so `check` needs `photo_times`.
 
     Args:
         files: annotation files; name, size and modification time count, and whether they exist.
-        image_folders: folders whose file names count (not their sub-folders).
+        image_folders: folders whose file names count.
         sources: Python files of the builder; their content counts.
+        nested: the names in folders below them count too.
+        photo_times: size and modification time of the images count too.
     """
     digest = hashlib.sha256()
     for file in sorted(set(files)):
         status = file.stat() if file.is_file() else None
         digest.update(f"{file}|{status and (status.st_size, status.st_mtime_ns)}\n".encode())
-    for folder in sorted(set(image_folders)):
-        names = sorted(os.listdir(folder)) if folder.is_dir() else []
-        digest.update(f"{folder}|{len(names)}\n".encode())
-        digest.update("\n".join(names).encode("utf-8", "surrogateescape"))
+    for top in sorted(set(image_folders)):
+        for folder, entries in folders_below(str(top)) if nested else [(str(top), entries_of(top))]:
+            names = sorted(entries)
+            if photo_times:
+                states = (entries[name].stat() for name in names)
+                names = [f"{n}|{s.st_size}|{s.st_mtime_ns}" for n, s in zip(names, states, strict=True)]
+            digest.update(f"{folder}|{len(names)}\n".encode("utf-8", "surrogateescape"))
+            digest.update("\n".join(names).encode("utf-8", "surrogateescape"))
     for source in (*sources, __file__):
         digest.update(Path(source).read_bytes())
     return digest.hexdigest()[:32]
 
 
+def entries_of(folder: str | os.PathLike) -> dict[str, os.DirEntry]:
+    """What is in a folder by its name, without links that lead nowhere; empty where there is no folder.
+
+    Only links are looked up one by one, so that a folder of many photos stays quick.
+    """
+    if not os.path.isdir(folder):
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry for entry in entries if entry.is_file() or entry.is_dir()}
+
+
+def folders_below(top: str) -> Iterator[tuple[str, dict[str, os.DirEntry]]]:
+    """A folder and all folders below it, with `entries_of` each; of several links to one folder the first is followed."""
+    waiting, followed = [top], {os.path.realpath(top)}
+    while waiting:
+        folder = waiting.pop()
+        entries = entries_of(folder)
+        yield folder, entries
+        for name in sorted(name for name, entry in entries.items() if entry.is_dir()):
+            if entries[name].is_symlink():  # it may lead to a folder above
+                target = os.path.realpath(entries[name].path)
+                if target in followed:
+                    continue
+                followed.add(target)
+            waiting.append(entries[name].path)
+
+
 def find_missing(paths: Iterable[str]) -> list[str]:
     """The distinct paths that do not exist, in order of appearance; each folder is listed once, not probed per file."""
-    present: dict[str, set[str]] = {}
+    present: dict[str, dict[str, os.DirEntry]] = {}
     missing = []
     for path in dict.fromkeys(paths):
         folder, name = os.path.split(path)
         if folder not in present:
-            present[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+            present[folder] = entries_of(folder)
         if name not in present[folder]:
             missing.append(path)
     return missing

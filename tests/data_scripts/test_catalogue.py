@@ -156,6 +156,54 @@ def test_changed_products_are_seen(shop):
     assert build(shop)["train"]["title"][:] == ["renamed"]
 
 
+def test_changed_captions_are_seen_and_their_file_needs_no_split(shop):
+    (shop / "composed_train.jsonl").rename(shop / "composed.jsonl")
+    assert len(build(shop, "composed")["train"]) == 2
+    lines(shop / "composed.jsonl", {"reference": "c", "target": "b", "caption": "in blue, and longer"})
+    assert build(shop, "composed")["train"]["caption"][:] == ["in blue, and longer"]
+
+
+def test_a_photo_that_comes_into_an_inner_folder_is_seen(shop):
+    lines(shop / "products.jsonl", {"id": 7}, {"id": "d", "image": "d/front/0.png"})
+    (shop / "images/d/front").mkdir(parents=True)
+    assert build(shop, missing="skip")["train"]["product_id"][:] == ["7"]
+    (shop / "images/d/front/0.png").write_bytes(photo(40))
+    assert build(shop, missing="skip")["train"]["product_id"][:] == ["7", "d"]
+
+
+def test_only_files_that_end_as_photos_do_are_photos_of_an_id(shop):
+    (shop / "images/7.jpg").rename(shop / "images/7.PNG")
+    (shop / "images/7.txt").write_text("a note")
+    (shop / "images/7.webp").write_bytes(b"")
+    lines(shop / "products.jsonl", {"id": 7})
+    assert build(shop)["train"][0]["image"]["path"].endswith("7.PNG")
+    (shop / "images/7.jpeg").write_bytes(photo(1))
+    assert build(shop)["train"][0]["image"]["path"].endswith("7.jpeg")
+
+
+def test_further_photos_of_parquet_are_left_out_with_a_warning(tmp_path, caplog):
+    root, cell = tmp_path / "shop", {"bytes": photo(1), "path": "1.png"}
+    root.mkdir()
+    columns = {"id": ["1"], "image": [cell], "back": [cell], "images": [[cell]], "raw": [b"x"], "tags": [["new"]]}
+    pq.write_table(pa.table(columns), root / "train.parquet")
+    rows = build(root)["train"]
+    assert rows.column_names == ["product_id", "title", "image", "tags"] and rows["tags"][:] == ['["new"]']
+    assert "train.parquet: columns of bytes are left out: back, images, raw" in caplog.text
+    pq.write_table(pa.table({"id": ["1"], "image": [cell], "images": [["1.png"]]}), root / "train.parquet")
+    assert build(root)["train"]["images"][:] == ['["1.png"]']
+
+
+def test_csv_with_column_names_alone_is_a_split_without_rows(shop, caplog):
+    (shop / "products_test.csv").write_text("id,title\n")
+    assert list(build(shop)) == ["train"] and "split test has no rows" in caplog.text
+
+
+def test_a_csv_cell_beyond_the_limit_names_its_line(shop):
+    (shop / "products_test.csv").write_text('id,title\n1,hat\n2,"' + 140_000 * "x" + "\n")
+    with pytest.raises(ValueError, match=r"products_test\.csv, line 3: field larger .*; close the quotation mark"):
+        build(shop)
+
+
 def test_wrong_rows_are_named(shop):
     good = {"id": "b", "title": "t", "image": "views/b-front.png"}
     for rows, message in (

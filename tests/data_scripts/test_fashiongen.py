@@ -186,6 +186,24 @@ def test_a_product_without_images_is_an_error_or_left_out_and_counted(tree, capl
         build(tree, "products")
     assert build(tree, "products", missing="skip")["train"]["product_id"][:] == ["11", "12"]
     assert "train 1 of 3" in caplog.text
+    rows = build(tree, "products", images="absent")["train"]
+    assert rows["product_id"][2] == "13" and rows["image_ids"][2] == [] and rows["images"][2] is None
+
+
+def test_a_single_image_may_stand_in_place_of_a_list(tree):
+    save(tree / "train_info.json", [ENTRIES[0], ENTRIES[1] | {"images": "12.png"}])
+    assert build(tree, "products")["train"]["image_ids"][:] == [["11_a", "11_b"], ["12"]]
+
+
+def test_annotations_may_lie_in_their_own_folder(tree):
+    before = build(tree, "products")["train"].to_list()
+    (tree / "annotations").mkdir()
+    for name in ("train_info.json", "val_info.json", "labels.json"):
+        (tree / name).rename(tree / "annotations" / name)
+    rows = build(tree.parent, "products")
+    assert rows["train"].to_list() == before and rows["train"]["category"][0] == "DRESSES"
+    save(tree / "annotations/val_info.json", [{"id": 90, "images": "90.png", "title": "Cap", "description": ""}])
+    assert build(tree.parent, "products")["validation"]["title"][:] == ["Cap"]
 
 
 def test_photos_are_found_under_another_ending(tree):
@@ -234,9 +252,12 @@ def wrong(**changes):
     [
         ({"a": 1}, "expected a list of products, got dict"),
         ([wrong(), "x"], r"product 1 \(from 0\): expected an object, got x"),
-        ([wrong(title=..., images=...)], r"product 0 \(from 0\): lacks images, title"),
+        (
+            [wrong(title=..., images=...)],
+            r"product 0 \(from 0\): lacks images, title; add it to this row\. Get FashionGen",
+        ),
         ([wrong(images=[" "])], "expected file names in images"),
-        ([wrong(images="1.png")], "expected a list of file names in images"),
+        ([wrong(title="\ud83d")], r"title holds '\\ud83d' at 0, half of a character"),
         ([wrong(images=["../1.png"])], r"photos lie under .*train, got \.\./1\.png"),
         ([wrong(images=["1.png", "1.png"])], "a photo is listed twice"),
         ([wrong(id="a/b")], "may not hold a path separator"),
@@ -254,6 +275,14 @@ def wrong(**changes):
 def test_wrong_products_are_named(tree, content, message):
     save(tree / "train_info.json", content)
     with pytest.raises(ValueError, match=rf"train_info\.json.*{message}"):
+        build(tree)
+
+
+def test_a_category_without_a_name_is_no_class_of_its_own(tree):
+    save(tree / "train_info.json", [ENTRIES[0] | {"category_id": 99}])
+    with pytest.raises(
+        ValueError, match=r"product 0 \(from 0\): labels.json has no name for 99 among its 1 categories"
+    ):
         build(tree)
 
 
@@ -307,8 +336,17 @@ def test_views_of_a_product_come_together_with_the_texts_of_its_first_row(offici
     products = build(official, "products")
     assert products["train"]["image_ids"][:] == [["300_0", "300_1"], ["20_0"]]
     assert [open_image(photo).size for photo in products["train"][0]["images"]] == [(6, 6)] * 2
-    assert products["validation"][0]["title"] == "Coat" and products["validation"][0]["gender"] == ""
+    assert products["validation"][0]["title"] == "Coat" and products["validation"][0]["gender"] is None
     assert build(official, images="absent")["train"][0]["image"] is None
+
+
+def test_empty_cells_of_labels_are_none(official, tmp_path):
+    path = official / "fashiongen_256_256_validation.h5"
+    write_hdf5(path, [row(7, 40, name="Coat", category="", subcategory="X", gender="")])
+    first = build(official, splits="validation")["validation"][0]
+    assert (first["category"], first["subcategory"], first["gender"]) == (None, "X", None)
+    write_json_layout(official, tmp_path / "json")
+    assert "" not in json.loads((tmp_path / "json/labels.json").read_text())["categories"]
 
 
 def test_pieces_are_cut_between_products(tmp_path, monkeypatch):
@@ -516,7 +554,7 @@ def test_damaged_view_of_a_product_is_refused_in_parquet(tree, tmp_path, monkeyp
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     photo = tree / "train/11_b.png"
     photo.write_bytes(photo.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"1 images cannot be decoded, replace them: 11_b\.png"):
+    with pytest.raises(ValueError, match=r"1 images cannot be decoded, replace them: product_id 11, 11_b\.png"):
         write_parquet("fashiongen", tree, tmp_path / "out", ["products"])
 
 

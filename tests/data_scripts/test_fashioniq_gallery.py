@@ -102,3 +102,19 @@ def test_keys_in_some_rows_only_and_files_without_targets_are_errors(tmp_path, o
     assert list(build(official)) == ["train", "val"]
     with pytest.raises(ValueError, match=r"cap\.dress\.test\.json: no targets, which FashionViL's rows need"):
         build(official, splits="test")
+
+
+@pytest.mark.parametrize(
+    ("split", "content", "message"),
+    [
+        ("val", [], "expected a list of triplets, got an empty list"),
+        ("train", [{"candidate": "t1", "captions": ["is red", "is long"]}], r'row 0 \(from 0\): no "target"'),
+        ("train", {"rows": []}, "expected a list of triplets, got dict"),
+        ("test", {"rows": []}, "expected a list of triplets, got dict"),
+    ],
+)
+@pytest.mark.parametrize("config", ["dress-fashionvil", "dress-gallery-val-split"])
+def test_a_wrong_caption_file_is_an_error_and_no_split_that_is_not_there(official, config, split, content, message):
+    save(official / f"captions/cap.dress.{split}.json", content)
+    with pytest.raises(ValueError, match=rf"cap\.dress\.{split}\.json.*{message}"):
+        build(official, config)

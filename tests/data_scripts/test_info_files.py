@@ -13,7 +13,7 @@ from data_scripts.images import open_image
 from data_scripts.info_files import IMAGE_ENDINGS, PhotoFinder
 from data_scripts.polyvore_outfits import PolyvoreOutfits
 from data_scripts.prepare import main as prepare_main
-from data_scripts.prepare import prepare
+from data_scripts.prepare import prepare, write_parquet
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +176,7 @@ def test_an_attribute_out_of_range_names_product_and_number(tree):
     [
         ({"id": None}, "id: expected an id"),
         ({"title": 3}, "expected a text in title, got 3"),
+        ({"title": "bad \ud83d half"}, r"title holds '\\ud83d' at 4, half of a character"),
         ({"images": [""]}, "expected file names in images"),
         ({"images": None}, "expected file names in images"),
         ({"images": ["a/0.png", "a/0.jpg"]}, "a photo is listed twice"),
@@ -183,6 +184,10 @@ def test_an_attribute_out_of_range_names_product_and_number(tree):
         ({"attributes_id": 5}, "attributes_id: expected a list of ids"),
         ({"attributes_id": [True]}, "attributes_id: expected a whole number, got True"),
         ({"attributes_id": [-1]}, "attributes_id: -1 is out of range, expected 0 or more"),
+        (
+            {"attributes_id": [2**63]},
+            "attributes_id: 9223372036854775808 is out of range, expected 0 or more in 64 bits",
+        ),
     ],
 )
 def test_wrong_products_are_named(tree, change, message):
@@ -217,10 +222,11 @@ def test_counts_unlike_the_published_ones_are_a_warning_with_both(tree, caplog, 
     assert "published" not in caplog.text
 
 
-def test_ids_of_several_products_are_a_warning(tree, caplog):
-    save(tree / "train_info.json", [ENTRIES[0], ENTRIES[1] | {"id": 77}])
-    assert len(build(BigFACAD, tree)["train"]) == 2
-    assert "ids of several products: 77" in caplog.text
+@pytest.mark.parametrize("second", [77, "77"])
+def test_an_id_of_two_products_is_an_error(tree, second):
+    save(tree / "train_info.json", [ENTRIES[0], ENTRIES[1] | {"id": second}])
+    with pytest.raises(ValueError, match=r"train_info\.json: ids twice: 77; keep one product of each"):
+        build(BigFACAD, tree)
 
 
 def test_a_changed_file_makes_a_new_copy(tree):
@@ -229,10 +235,46 @@ def test_a_changed_file_makes_a_new_copy(tree):
     assert build(BigFACAD, tree)["train"]["title"][:] == ["coat"]
 
 
+def test_photos_of_inner_folders_are_seen_when_they_come_change_their_ending_or_go(tree):
+    (tree / "images/a/1.png").rename(tree / "1.png")
+    assert build(BigFACAD, tree, missing="skip")["train"]["image_ids"][:] == [["a/0"], ["b"]]
+    (tree / "1.png").rename(tree / "images/a/1.png")
+    assert build(BigFACAD, tree, missing="skip")["train"]["image_ids"][:] == [["a/0", "a/1"], ["b"]]
+    (tree / "images/a/1.png").rename(tree / "images/a/1.jpg")
+    assert shades(build(BigFACAD, tree, missing="skip")["train"][0]["images"]) == [10, 20]
+    (tree / "images/a/1.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 images are missing: .*a/1\.png"):
+        build(BigFACAD, tree)
+
+
+def test_a_repaired_photo_comes_back_where_photos_are_opened(tree):
+    good = (tree / "images/b.png").read_bytes()
+    (tree / "images/b.png").write_bytes(b"no photo")
+    assert build(BigFACAD, tree, check=True, missing="skip")["train"]["product_id"][:] == ["77"]
+    (tree / "images/b.png").write_bytes(good)
+    assert build(BigFACAD, tree, check=True, missing="skip")["train"]["product_id"][:] == ["77", "x"]
+
+
+def test_a_link_that_leads_nowhere_is_a_missing_photo(tree):
+    (tree / "images/b.png").unlink()
+    (tree / "images/b.png").symlink_to(tree / "nowhere.png")
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 images are missing: .*b\.png"):
+        build(BigFACAD, tree)
+
+
 def test_it_can_be_written_as_parquet(tree, tmp_path):
     prepare_main(["--dataset", "big_facad", "--data_dir", str(tree), "--output_dir", str(tmp_path / "out")])
     rows = datasets.load_dataset(str(tmp_path / "out"), "products", cache_dir=str(tmp_path / "hf"))["train"]
     assert rows[0]["images"][1].getpixel((0, 0))[0] == 20 and rows["attribute_ids"][0] == [5, 40]
+
+
+def test_a_damaged_photo_is_named_by_its_product_though_another_has_its_name_and_size(tree, tmp_path):
+    save(tree / "train_info.json", [ENTRIES[0] | {"images": ["a/0.png"]}, ENTRIES[1] | {"images": ["b/0.png"]}])
+    good = (tree / "images/a/0.png").read_bytes()
+    (tree / "images/b").mkdir()
+    (tree / "images/b/0.png").write_bytes(good[:20] + bytes(len(good) - 20))
+    with pytest.raises(ValueError, match=r"1 images cannot be decoded, replace them: product_id x, 0\.png: "):
+        write_parquet("big_facad", tree, tmp_path / "out")
 
 
 def test_options_of_the_program_are_numbers_and_switches(tree, tmp_path, capsys):

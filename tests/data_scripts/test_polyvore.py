@@ -339,7 +339,7 @@ def outfit(**fields):
         ({"a": 1}, "expected a list of outfits, got dict"),
         ([], "expected a list of outfits, got an empty list"),
         ([outfit(), "x"], r"outfit 1 \(from 0\): expected an object, got x"),
-        ([outfit(set_id=..., items=...)], r"outfit 0 \(from 0\): lacks set_id, items"),
+        ([outfit(set_id=..., items=...)], r"outfit 0 \(from 0\): lacks set_id, items; add it"),
         ([outfit(set_id="a/b")], "set_id: an id may not hold a path separator"),
         ([outfit(items=[])], "expected a list of at least one item in items"),
         ([outfit(items={"index": 1})], "expected a list of at least one item in items"),

@@ -180,5 +180,19 @@ def test_a_gallery_that_cannot_be_filled_is_an_error_with_the_largest_size():
         ocir_questions(outfits, categories, 1000)
     with pytest.raises(ValueError, match="candidates is 1, expected at least 2"):
         ocir_questions(outfits, categories, 1)
-    with pytest.raises(ValueError, match="no test outfit has an item of the 3 categories"):
+    with pytest.raises(ValueError, match="no test outfit has another item and one of the 3 categories"):
         ocir_questions(outfits | {"test": [["test-0-odd"]]}, categories, 5)
+
+
+def test_in_disjoint_no_question_asks_for_an_item_of_training():
+    outfits, categories = world(0)
+    seen = outfits["train"][0]
+    outfits["test"] = [[*outfit[1:], *seen[:1]] for outfit in outfits["test"]]
+    for disjoint in (False, True):
+        rows, counts = ocir_questions(outfits, categories, 40, disjoint=disjoint)
+        questions = [row for row in rows["test"] if not row["fake_data"]]
+        assert counts["test_items_in_training"] == 1 and any(seen[0] in row["question"] for row in questions)
+        assert any(row["blank"] == seen[0] for row in questions) != disjoint
+    outfits["test"] = outfits["train"]
+    with pytest.raises(ValueError, match="40 items that no training outfit has; .* or write the version nondisjoint"):
+        ocir_questions(outfits, categories, 40, disjoint=True)

@@ -72,6 +72,33 @@ def shades(photos):
     return [open_image(photo).getpixel((0, 0))[0] for photo in photos]
 
 
+# FashionViL's files beside the official ones
+
+
+PRODUCT = {"id": 1, "images": "1.jpg", "title": "old", "description": "d"}
+
+
+def test_its_products_are_found_beside_an_official_folder(tree):
+    save(tree.parent / "PolyvoreOutfits/train_info.json", [PRODUCT])
+    rows = build(tree.parent, "products", images="absent")
+    assert rows["train"]["product_id"][:] == ["1"]
+    assert len(build(tree.parent)["train"]) == 2  # the official ones, as before
+
+
+def test_an_official_folder_without_its_files_names_them(tree):
+    with pytest.raises(
+        FileNotFoundError, match=r"expected .*train_info\.json, .*val_info\.json, .*Get Polyvore Outfits"
+    ):
+        build(tree, "products")
+
+
+def test_a_changed_file_in_the_folder_annotations_is_seen(tree):
+    file = tree.parent / "PolyvoreOutfits/annotations/train_info.json"
+    for title in ("old", "brand new"):
+        save(file, [PRODUCT | {"title": title}])
+        assert build(tree.parent, "products", images="absent")["train"]["title"][:] == [title]
+
+
 # Outfits and items
 
 

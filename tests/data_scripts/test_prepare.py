@@ -81,7 +81,8 @@ def test_parquet_folder_and_its_upload_open_with_plain_load_dataset(tree, tmp_pa
 def test_damaged_photo_is_refused_and_nothing_half_written_appears(tree, tmp_path):
     photo = tree / "images" / "val2.jpg"
     photo.write_bytes(photo.read_bytes()[:-60])
-    with pytest.raises(ValueError, match=r"1 images cannot be decoded, replace them: val2\.jpg: .*[Tt]runcated"):
+    message = r"1 images cannot be decoded, replace them: image_id val2, val2\.jpg: .*[Tt]runcated"
+    with pytest.raises(ValueError, match=message):
         write_parquet("fashioniq", tree, tmp_path / "out", ["dress-gallery"])
     assert not (tmp_path / "out").exists()
     photo.unlink()
