@@ -7,7 +7,7 @@ Tasks: retrieval (pictures and texts, FashionGen), composition (picture and chan
 category and subcategory (FashionGen), outfits (the item that is missing, Polyvore Outfits). --model is a pre-trained
 FashionViL, whose image encoder and transformer are taken; --vision_weights and --text_weights start without pre-training.
 --validate_only evaluates --model on the validation split and trains nothing. hits.npz keeps the hits of every query of the
-last validation, for intervals and paired comparisons.
+last validation: group of queries -> (queries, cut-offs). train/evaluation.py gives intervals and what train/compare.py reads.
 """
 
 import dataclasses
@@ -17,6 +17,14 @@ from typing import Any, Literal
 from train.engine.arguments import argument, parse_arguments, run_program
 from train.engine.fashionvil_arguments import ViLOptimizer, ViLStart
 from train.engine.run import RunArguments
+
+DATASETS = {
+    "retrieval": ("fashiongen", "fashion200k", "polyvore_outfits", "catalogue"),
+    "composition": ("fashioniq", "cirr", "catalogue"),
+    "category": ("fashiongen", "catalogue"),
+    "subcategory": ("fashiongen", "catalogue"),
+    "outfits": ("polyvore_outfits", "polyvore"),
+}
 
 
 @dataclasses.dataclass
@@ -77,6 +85,34 @@ class TaskTraining:
             raise ValueError("--official_outfits trains with the contrastive loss; its triplet loss never ran")
 
 
+def check_task(data: TaskData, training: TaskTraining) -> None:
+    """Refuse a data set or a protocol that isn't the task's.
+
+    Raises:
+        ValueError: names those that are.
+    """
+    from train.engine.validation import BEST_METRICS
+    from train.retrieval.ocir_protocols import OCIR_PROTOCOLS
+
+    if data.dataset and data.dataset not in DATASETS[training.task]:
+        raise ValueError(
+            f"--task {training.task} reads --dataset {', '.join(DATASETS[training.task])}, not {data.dataset}"
+        )
+    version = "disjoint" if data.disjoint else "nondisjoint"
+    protocols = {
+        "retrieval": ["fashiongen/full"],
+        "composition": list(BEST_METRICS),
+        "outfits": [name for name, protocol in OCIR_PROTOCOLS.items() if protocol.version == version],
+    }.get(training.task, [f"fashiongen/{training.task}"])
+    if data.dataset == "polyvore":
+        protocols = []
+    if data.protocol and data.protocol not in protocols:
+        told = f"--disjoint {str(data.disjoint).lower()} " if training.task == "outfits" and protocols else ""
+        raise ValueError(
+            f"--protocol {data.protocol}: this task {told}validates with {', '.join(protocols) or 'blanks alone'}"
+        )
+
+
 def open_task(data: TaskData, training: TaskTraining) -> Any:
     """The task's data, read but not decoded."""
     from train.engine.fashionvil_tasks import ClassificationTask, CompositionTask, RetrievalTask
@@ -103,6 +139,7 @@ def main() -> None:
 
     if (training.validate_only or training.transfer_scale) and not start.model:
         raise ValueError("--validate_only and --transfer_scale need a --model")
+    check_task(data, training)
     with Run(run_arguments, start, data, training, optimization, find_unused_parameters=True) as run:
         accelerator = run.accelerator
         with accelerator.main_process_first():
@@ -115,7 +152,7 @@ def main() -> None:
         if training.transfer_scale:
             transfer_scale(model, start.model)
         with accelerator.local_main_process_first():
-            task.open(processor, data.pixel_cache or run.folder / "cache", run_arguments.seed)
+            task.open(processor, data.pixel_cache or run.folder / "cache", run_arguments.seed, trained)
         if training.validate_only:
             figures = task.figures(model.to(accelerator.device).eval())
             run.log({f"validation/{name}": value for name, value in figures.items()}, 0)

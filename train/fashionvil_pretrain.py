@@ -14,7 +14,7 @@ import json
 from typing import Any, Literal
 
 from train.engine.arguments import argument, parse_arguments, run_program
-from train.engine.fashionvil_arguments import ProductData, ViLOptimizer, ViLStart, check_choices
+from train.engine.fashionvil_arguments import RETRIEVAL_FIGURES, ProductData, ViLOptimizer, ViLStart, check_choices
 from train.engine.run import RunArguments
 
 TASKS = ("itm", "pac", "itc", "mvc", "mlm", "mpfc")
@@ -64,6 +64,7 @@ class PretrainingArguments:
 
     def __post_init__(self) -> None:
         check_choices("--tasks", self.tasks, TASKS)
+        check_choices("--best_metrics", self.best_metrics, RETRIEVAL_FIGURES)
         if self.task_shares and len(self.task_shares) != len(self.tasks):
             raise ValueError(f"--task_shares has {len(self.task_shares)} numbers for {len(self.tasks)} tasks")
 
@@ -83,7 +84,14 @@ def main() -> None:
         codes_of_images,
         task_loss,
     )
-    from train.engine.fashionvil_start import make_optimizer, make_scheduler, starting_head, uncropped
+    from train.engine.fashionvil_start import (
+        check_attributes,
+        check_code_grid,
+        make_optimizer,
+        make_scheduler,
+        starting_head,
+        uncropped,
+    )
     from train.engine.images import PixelStore
     from train.engine.loop import Schedule, fit
     from train.engine.patch_masking import PatchMasking
@@ -126,6 +134,11 @@ def main() -> None:
             model.image_tokenizer.load_state_dict({k: v for k, v in tokenizer.state_dict().items() if k in wanted})
         if "mpfc" in training.tasks and not hasattr(model, "image_tokenizer"):
             raise ValueError(NO_TOKENIZER)
+        cells = grid_cells(model)
+        if "mpfc" in training.tasks:
+            check_code_grid(model, cells)
+        if "pac" in training.tasks:
+            check_attributes(attributes, model.config.num_attributes)
         images = processor.image_processor
         stored = uncropped(images) if training.augment else images
         cache = data.pixel_cache or run.folder / "cache"
@@ -133,7 +146,6 @@ def main() -> None:
             pixels = PixelStore.build(cache, products.sources, stored, name="train")
             retrieval = ProductRetrieval(validation, processor, cache)
         model.to(accelerator.device)
-        cells = grid_cells(model)
         side = round(cells**0.5)
         codes = None
         if "mpfc" in training.tasks and not training.augment:

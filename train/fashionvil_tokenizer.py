@@ -15,6 +15,13 @@ from train.engine.arguments import argument, parse_arguments, run_program
 from train.engine.fashionvil_arguments import ProductData
 from train.engine.run import RunArguments
 
+SIZES = ("image_size", "num_codes", "code_dim", "hidden_dim", "channel_multipliers", "num_res_blocks")
+SIZES += ("group_norm_groups",)
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
 
 @dataclasses.dataclass
 class TokenizerArguments:
@@ -36,6 +43,11 @@ class TokenizerArguments:
         256, "steps after which a code that nothing is near to moves to a latent of the batch; 0: never", minimum=0
     )
     validation_steps: int = argument(1000, "validate every so many steps", minimum=1)
+
+    def __post_init__(self) -> None:
+        own = [f.name for f in dataclasses.fields(self) if f.name in SIZES and getattr(self, f.name) != default_of(f)]
+        if self.model and own:
+            raise ValueError(f"--model has sizes of its own: leave out --{', --'.join(own)}")
 
 
 def main() -> None:

@@ -95,11 +95,12 @@ def main(argv: list[str] | None = None) -> None:
 def index(arguments: IndexArguments) -> dict[str, Any]:
     """Encode the pictures and write the index. Returns what stands in the last line of output."""
     from train.retrieval.index import build_index, catalogue_items
-    from train.retrieval.loading import load_model
+    from train.retrieval.loading import load_model, require
 
     items, root = catalogue_items(arguments.images, arguments.split)
     device = pick_device(arguments.cpu)
     model, processor = load_model(arguments.model, arguments.revision, arguments.trust_remote_code, device)
+    require(model, arguments.model, "an index", ("get_image_features",), "a model of pictures")
     built = build_index(
         arguments.index_dir,
         model,

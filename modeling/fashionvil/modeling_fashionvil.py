@@ -5,11 +5,13 @@ in files beside this one.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
 from transformers import initialization as init
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import ModelOutput
 
 from .configuration_fashionvil import FashionViLConfig
@@ -52,6 +54,22 @@ class FashionViLPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     # Those of the image encoder are added by transformers.
     _no_split_modules = ["BertLayer"]
+
+    @classmethod
+    def from_pretrained(cls, name: str, *args: Any, config: Any = None, **kwargs: Any) -> "FashionViLPreTrainedModel":
+        """As in transformers; what an auto class asks for is the class that the folder names.
+
+        `AutoModel` remembers the class that it found in a folder, and takes it for every later folder of the same name
+        and code (`a/model`, `b/model`), whichever head is in there.
+        """
+        named = (getattr(config, "auto_map", None) or {}).get("AutoModel", "").rpartition(".")[2]
+        from_auto = "adapter_kwargs" in kwargs  # nobody else passes them
+        if from_auto and cls.__module__.startswith("transformers_modules.") and named not in ("", cls.__name__):
+            kept = ("cache_dir", "revision", "code_revision", "token", "local_files_only", "force_download")
+            options = {option: kwargs[option] for option in kept if option in kwargs}
+            own = get_class_from_dynamic_module(config.auto_map["AutoModel"], name, **options)
+            return own.from_pretrained(name, *args, config=config, **kwargs)
+        return super().from_pretrained(name, *args, config=config, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -30,7 +30,14 @@ from train.engine.fashionvil import (
     task_loss,
 )
 from train.engine.fashionvil_arguments import ViLOptimizer, ViLStart
-from train.engine.fashionvil_start import make_optimizer, make_scheduler, starting_head, transfer_scale, uncropped
+from train.engine.fashionvil_start import (
+    check_attributes,
+    make_optimizer,
+    make_scheduler,
+    starting_head,
+    transfer_scale,
+    uncropped,
+)
 from train.engine.image_tokenizer import revive_codes
 from train.engine.images import PixelStore
 from train.engine.loop import Schedule, fit
@@ -179,7 +186,7 @@ def test_tasks_must_be_known_and_have_a_share():
         TaskDraw({"itc": 1, "icc": 1}, 0)
     with pytest.raises(ValueError, match="got none"):
         TaskDraw({}, 0)
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match="must be numbers above 0"):
         TaskDraw({"itc": 1, "mlm": 0}, 0)
 
 
@@ -441,6 +448,59 @@ def test_published_backbones_and_their_tokenizer_start_a_model(tmp_path):
     start = ViLStart(vision_weights=str(tmp_path / "vision"), architecture=str(sizes), tokenizer=str(tmp_path / "bert"))
     with pytest.raises(ValueError, match="a table of 10: give the --tokenizer of the --text_weights"):
         starting_head(FashionViLForPreTraining, start, [], 40)
+
+
+def test_texts_longer_than_the_transformer_reads_are_refused(saved):
+    positions = tiny_config().text_config.max_position_embeddings
+    start = ViLStart(model=str(saved))
+    with pytest.raises(ValueError, match=f"--max_length {positions + 1}: the model has {positions} positions"):
+        starting_head(FashionViLForPreTraining, start, [], positions + 1)
+    starting_head(FashionViLForPreTraining, start, [], positions)
+    starting_head(MODELS["FashionViLForOutfitRetrieval"], start, [], positions + 1)  # it reads no texts
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "--architecture .*sizes.yaml: No such file"),
+        ("a: b: c", "--architecture .*sizes.yaml: not a YAML file"),
+        ("- a", "--architecture .*sizes.yaml: expected fields of a FashionViL configuration"),
+        ("vision_config: {model_type: foo}\ntext_config: {vocab_size: 300}", "--architecture .*sizes.yaml: .*foo"),
+    ],
+)
+def test_a_file_that_is_no_architecture_is_named(content, message, tmp_path):
+    if content:
+        (tmp_path / "sizes.yaml").write_text(content)
+    start = ViLStart(architecture=str(tmp_path / "sizes.yaml"))
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        starting_head(FashionViLForPreTraining, start, ["a coat"], 40)
+
+
+def test_backbones_of_the_other_kind_are_refused_and_pictures_normalised_as_fashionvils(tmp_path, caplog):
+    from transformers import BertForPreTraining, ResNetModel
+
+    config = tiny_config()
+    vision, text = str(tmp_path / "vision"), str(tmp_path / "bert")
+    ResNetModel(config.vision_config).save_pretrained(vision)
+    BertForPreTraining(config.text_config).save_pretrained(text)
+    tiny_processor().tokenizer.save_pretrained(text)
+    with pytest.raises(ValueError, match="--vision_weights .*bert is a BertModel: it reads no pictures"):
+        starting_head(FashionViLForPreTraining, ViLStart(vision_weights=text, text_weights=text), [], 40)
+    with pytest.raises(ValueError, match="--text_weights .*vision is a resnet model; the transformer is a bert"):
+        starting_head(FashionViLForPreTraining, ViLStart(vision_weights=vision, text_weights=vision), [], 40)
+    start = ViLStart(vision_weights=vision, text_weights=text)
+    images = starting_head(FashionViLForPreTraining, start, [], 40)[1].image_processor
+    assert images.image_mean == FashionViLImageProcessor(size=64).image_mean
+    assert "has no preprocessor_config.json: pictures are normalised as FashionViL's" in caplog.text
+
+
+def test_pseudo_attributes_are_checked_before_training(caplog):
+    check_attributes([[0, 4], []], 5)
+    with pytest.raises(ValueError, match="pseudo-attribute 4 is outside of the model's 4"):
+        check_attributes([[0, 4], []], 4)
+    assert not caplog.text
+    check_attributes([[0, 100_000]], 100_001)
+    assert "the products have 2 pseudo-attributes, and the head has 100001" in caplog.text
 
 
 def rates(steps: int, **arguments) -> list[float]:

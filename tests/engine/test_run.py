@@ -1,5 +1,6 @@
 """A run's folder: refused when it would lose something, locked while in use, its logs rewound on resume."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -25,6 +26,42 @@ def test_overwrite_empties_the_folder(tmp_path):
     (tmp_path / "old").mkdir()
     with Run(arguments(tmp_path, overwrite=True)):
         assert not (tmp_path / "old").exists()
+
+
+def test_what_overwrite_replaces_comes_back_unless_the_new_run_trains(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "metrics.jsonl").write_text("old")
+    with pytest.raises(FileNotFoundError), Run(arguments(tmp_path, overwrite=True)) as run:
+        (run.folder / "cache").mkdir()
+        raise FileNotFoundError("a mistyped --data_dir")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".lock") == ["metrics.jsonl", "old"]
+    assert (tmp_path / "metrics.jsonl").read_text() == "old"
+    with pytest.raises(FloatingPointError), Run(arguments(tmp_path, overwrite=True)) as run:
+        run.log({"loss": 1.0}, 1)
+        raise FloatingPointError
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".lock") == [
+        "arguments.json",
+        "metrics.jsonl",
+    ]
+
+
+@dataclasses.dataclass
+class Sources:
+    model: str | None = None
+    checkpoints: list[str] = dataclasses.field(default_factory=list)
+    pixel_cache: str | None = None
+
+
+@pytest.mark.parametrize("name", ["model", "checkpoints"])
+def test_overwrite_never_deletes_what_the_run_reads(tmp_path, name):
+    inside = tmp_path / "run" / "model"
+    inside.mkdir(parents=True)
+    value = str(inside) if name == "model" else [str(inside)]
+    with pytest.raises(ValueError, match=f"would delete what this run reads, --{name} .*take another --output_dir"):
+        Run(arguments(tmp_path / "run", overwrite=True), Sources(**{name: value}))
+    assert inside.is_dir()
+    with Run(arguments(tmp_path / "run", overwrite=True), Sources(str(tmp_path), pixel_cache=str(inside))):
+        assert not inside.is_dir()
 
 
 def test_a_folder_in_use_by_another_process_is_refused(tmp_path):

@@ -66,3 +66,15 @@ def test_an_adapter_is_not_merged_into_a_base_that_is_not_whole(tmp_path):
     with pytest.raises(ValueError, match=f"base: 1 tensors .* not among the weights.*{lost}"):
         _save_merged(adapter, stage, [])
     assert not stage.exists()
+
+
+def test_names_that_lead_to_no_model_are_explained(tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "config.json").write_text("{}")
+    for name, message in (
+        (str(tmp_path / "run"), "run holds no config.json: .*, such as .*run/model"),
+        (str(tmp_path), "holds no config.json: give a folder that save_pretrained wrote$"),
+        (str(tmp_path / "gone" / "model"), "no model at .*neither a folder nor the name of a Hub repository"),
+    ):
+        with pytest.raises(FileNotFoundError, match=message):
+            whole_model(FashionKLIPModel, name)

@@ -1,6 +1,9 @@
 """FashionViL's model, its heads and its image tokenizer show the behaviour that every model of the project shows."""
 
 import functools
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,32 @@ def test_a_hub_user_gets_equal_features_of_outfit_items(tmp_path: Path) -> None:
     models = {"outfits": tiny_model("FashionViLForOutfitRetrieval", outfit_frozen_stages=[4])}
     methods = {"get_image_features": ["pixel_values"]}
     contract.remote_code_gives_equal_features(models, {"outfits": tiny_processor()}, tmp_path, methods)
+
+
+TWO_HEADS = """
+import json, sys
+from transformers import AutoModel
+for folder in json.loads(sys.argv[1]):
+    print(type(AutoModel.from_pretrained(folder, trust_remote_code=True)).__name__)
+"""
+
+
+@pytest.mark.parametrize("second", ["FashionViLForComposition", "FashionViLForOutfitRetrieval"])
+def test_a_hub_user_reads_two_heads_from_folders_of_one_name(second: str, tmp_path: Path) -> None:
+    heads = ["FashionViLForRetrieval", second]
+    folders = [str(tmp_path / head / "model") for head in heads]
+    for head, folder in zip(heads, folders, strict=True):
+        tiny_model(head).save_pretrained(folder)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", contract.WITHOUT_PROJECT + TWO_HEADS, json.dumps(folders)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == heads
 
 
 def test_a_batch_of_one_equals_its_row(head: str) -> None:

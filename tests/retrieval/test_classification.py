@@ -56,3 +56,15 @@ def test_logits_that_are_no_numbers_are_refused():
     logits = torch.tensor([[1.0, 0.0], [0.0, float("nan")]])
     with pytest.raises(ValueError, match="logits of picture b hold NaN or infinity"):
         evaluate_classification(next(iter(CLASSIFICATION_PROTOCOLS)), data, logits, {"x": 0, "y": 1})
+
+
+def test_a_class_that_the_model_lacks_is_answered_wrongly(caplog):
+    data = ClassificationSet(["a", "b", "c"], [""] * 3, ["x", "new", "y"], {}, {})
+    logits = torch.tensor([[1.0, 0.0], [5.0, 0.0], [2.0, 0.0]])
+    name = next(iter(CLASSIFICATION_PROTOCOLS))
+    result = evaluate_classification(name, data, logits, {"x": 0, "y": 1})
+    assert result.records["model"].ranks.tolist() == [0, 2, 1]
+    assert result.figures["accuracy"].value == pytest.approx(100 / 3)
+    assert result.figures["macro_f1"].value == pytest.approx(100 * (2 * 1 / 4 + 0 + 0) / 3)
+    assert result.controls["chance"]["accuracy"] == pytest.approx(100 * (2 / 3) / 2)
+    assert "1 of 3 pictures are of classes that the model doesn't have (new)" in caplog.text

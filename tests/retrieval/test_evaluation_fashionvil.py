@@ -257,7 +257,7 @@ def test_a_model_that_cannot_serve_a_protocol_is_told_which_one_can(
 
 
 def test_labels_that_the_model_lacks_and_flags_without_use_are_refused(heads, fashiongen_dir, outfits_dir):
-    with pytest.raises(ValueError, match="has the category 'clothes', which is none of the model's 6 classes"):
+    with pytest.raises(ValueError, match="has the category 'clothes', and like all others it is none of the model's 6"):
         evaluated(heads / "subcategory", "fashiongen/category", fashiongen_dir)
     with pytest.raises(ValueError, match="has no use for --caption, --questions; leave it out"):
         flags = ("--caption", "title", "--questions", "typed")

@@ -77,3 +77,16 @@ def test_an_outfit_model_refuses_sentences(indexed, capsys):
     with pytest.raises(SystemExit) as stopped:
         ask(capsys, "--index_dir", folder, "--text", "red dress")
     assert "a FashionViLForOutfitRetrieval cannot answer text only queries" in stopped.value.code
+
+
+def test_an_image_tokenizer_makes_no_index(tmp_path, photos):
+    from tests.modeling.fashionvil_examples import tiny_image_tokenizer, tiny_processor
+
+    tiny_image_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    tiny_processor().image_processor.save_pretrained(tmp_path / "tokenizer")
+    with pytest.raises(SystemExit) as stopped:
+        search.main(
+            ["index", "--model", str(tmp_path / "tokenizer"), "--images", str(photos), "--cpu"]
+            + ["--index_dir", str(tmp_path / "index")]
+        )
+    assert "an index needs a model of pictures" in stopped.value.code

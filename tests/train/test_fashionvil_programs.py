@@ -333,10 +333,64 @@ def test_tasks_and_their_needs_are_checked(flags, tmp_path, capsys):
     assert "give --image_tokenizer" in refused(fashionvil_pretrain, [*needy, *out], capsys)
     uneven = [*flags, "--tasks", "itc", "mlm", "--task_shares", "1", *out]
     assert "--task_shares has 1 numbers for 2 tasks" in refused(fashionvil_pretrain, uneven, capsys)
-    nothing = [*flags, "--tasks", "itc", "mlm", "--task_shares", "1", "0", *out]
-    assert "must be above 0" in refused(fashionvil_pretrain, nothing, capsys)
+    for share in ("0", "inf"):
+        nothing = [*flags, "--tasks", "itc", "mlm", "--task_shares", "1", share, *out]
+        assert "must be numbers above 0" in refused(fashionvil_pretrain, nothing, capsys)
+    misspelt = [*flags, "--best_metrics", "mean_recal", *out]
+    assert "--best_metrics: each of image_to_text_recall_at1" in refused(fashionvil_pretrain, misspelt, capsys)
+    assert "--lr_steps -5: must be at least 1" in refused(
+        fashionvil_pretrain, [*flags, "--lr_steps", "-5", *out], capsys
+    )
     assert "unknown flag --task" in refused(fashionvil_pretrain, [*flags, "--task", "itc", *out], capsys)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "message"),
+    [
+        ("outfits", ["--dataset", "fashiongen"], "--task outfits reads --dataset polyvore_outfits, polyvore, not fash"),
+        ("composition", ["--dataset", "fashiongen"], "reads --dataset fashioniq, cirr, catalogue, not fashiongen"),
+        ("composition", ["--protocol", "fashioniq"], "validates with fashioniq/original-split, fashioniq/val-split,"),
+        ("retrieval", ["--protocol", "fashiongen/sampled-100"], "validates with fashiongen/full"),
+        ("category", ["--protocol", "fashiongen/subcategory"], "validates with fashiongen/category"),
+        (
+            "outfits",
+            ["--protocol", "polyvore-outfits/nondisjoint-ocir"],
+            "--disjoint true validates with polyvore-outfits/oc",
+        ),
+        ("outfits", ["--dataset", "polyvore", "--protocol", "polyvore/fitb"], "validates with blanks alone"),
+    ],
+)
+def test_data_sets_and_protocols_of_other_tasks_are_refused(
+    task, more, message, sources, start_flags, tmp_path, capsys
+):
+    flags = ["--task", task, *sources[task], *start_flags, *more, "--output_dir", str(tmp_path / "run")]
+    assert message in refused(fashionvil_finetune, flags, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("task", ["retrieval", "composition", "category", "outfits"])
+def test_validation_alone_decodes_no_training_pictures(task, tuned, sources, start_flags, tmp_path):
+    place = start_flags.index("--pixel_cache")
+    flags = [*start_flags[:place], *start_flags[place + 2 :], "--model", str(tuned[task] / "model"), "--validate_only"]
+    folder = run_here(
+        fashionvil_finetune, "--task", task, *sources[task], *flags, "--output_dir", str(tmp_path / "run")
+    )
+    assert all(path.name.startswith("validation") for path in (folder / "cache").iterdir())
+
+
+def test_sizes_of_a_tokenizer_that_goes_on_are_its_own(tokenizer, world, tmp_path, capsys):
+    flags = ["--data_dir", str(world), "--model", str(tokenizer / "model"), "--num_codes", "64", "--image_size", "32"]
+    found = refused(fashionvil_tokenizer, [*flags, "--output_dir", str(tmp_path / "run")], capsys)
+    assert "--model has sizes of its own: leave out --image_size, --num_codes" in found
+
+
+def test_a_tokenizer_of_another_grid_is_refused_before_training(flags, architectures, tmp_path, capsys):
+    wide = tmp_path / "wide.yaml"
+    wide.write_text((architectures / "plain.yaml").read_text().replace("image_size: 64", "image_size: 128"))
+    flags = [*without(flags, "--architecture"), "--architecture", str(wide), "--output_dir", str(tmp_path / "run")]
+    found = refused(fashionvil_pretrain, flags, capsys)
+    assert "the image tokenizer makes 4 codes of a picture and the image encoder sees 16 cells" in found
 
 
 def respoilt(world, folder, attributes) -> str:

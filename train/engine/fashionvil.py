@@ -37,9 +37,9 @@ class TaskDraw:
         unknown = [task for task in shares if task not in TASK_SHARES]
         if unknown or not shares:
             raise ValueError(f"tasks are {', '.join(TASK_SHARES)}; got {', '.join(unknown) or 'none'}")
-        if not all(share > 0 for share in shares.values()):
+        if not all(0 < share < np.inf for share in shares.values()):
             raise ValueError(
-                f"shares of tasks must be above 0, got {shares}; leave out tasks that shall not be trained"
+                f"shares of tasks must be numbers above 0, got {shares}; leave out tasks that shall not be trained"
             )
         self.tasks, self.seed = tuple(shares), seed
         self.bounds = np.cumsum(list(shares.values())) / sum(shares.values())

@@ -6,6 +6,9 @@ from typing import Literal, get_args
 from train.engine.arguments import argument
 
 SETS = Literal["fashiongen", "big_facad", "fashion200k", "polyvore_outfits", "catalogue"]
+# What validation on products gives (train/engine/fashionvil.py, ProductRetrieval).
+RETRIEVAL_FIGURES = tuple(f"{d}_recall_at{k}" for d in ("image_to_text", "text_to_image") for k in (1, 5, 10))
+RETRIEVAL_FIGURES += ("mean_recall",)
 SCHEDULES = Literal["multistep", "cosine", "constant"]
 
 
@@ -49,7 +52,7 @@ class ViLOptimizer:
     weight_decay: float = argument(1e-4, "decoupled weight decay", minimum=0)
     schedule: SCHEDULES = argument("multistep", "a tenth at every one of --lr_steps, half a cosine, or constant")
     warmup: int = argument(0, "steps in which the learning rate rises", minimum=0)
-    lr_steps: list[int] = argument([], "multistep: steps after which the learning rate is a tenth")
+    lr_steps: list[int] = argument([], "multistep: steps after which the learning rate is a tenth", minimum=1)
     max_grad_norm: float | None = argument(None, "gradient clipping; default: none, as published", above=0)
     official_adamw: bool = argument(False, "AdamW as transformers 3 and 4 had it: eps before bias correction")
     official_zero_gradients: bool = argument(

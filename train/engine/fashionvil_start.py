@@ -11,7 +11,7 @@ import yaml
 
 from train.engine.fashionvil_arguments import ViLOptimizer, ViLStart
 from train.engine.fashionvil_optimizer import OfficialAdamW, parameter_groups, warmup_multistep
-from train.engine.weights import whole_model
+from train.engine.weights import check_name, whole_model
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ def starting_head(
         fields: further fields of the configuration; heads begin anew where --model has others.
 
     Raises:
-        ValueError: weights that don't fit each other, or a start that says nothing about one half of the model.
+        ValueError: weights that don't fit each other, a start that says nothing about one half of the model, or texts that
+            are longer than the transformer reads.
     """
     if start.model and (start.vision_weights or start.text_weights or start.architecture):
         raise ValueError("--model brings both halves: leave out --vision_weights, --text_weights and --architecture")
@@ -41,6 +42,9 @@ def starting_head(
         if start.model
         else _from_parts(head_class, start, texts, fields)
     )
+    positions = model.config.text_config.max_position_embeddings
+    if max_length > positions and hasattr(getattr(model, "model", model), "bert"):
+        raise ValueError(f"--max_length {max_length}: the model has {positions} positions; give {positions} or less")
     model.config.train_batch_norm = start.train_batch_norm
     images = type(processor.image_processor)(**_picture_settings(processor.image_processor, start.resize))
     processor = type(processor)(images, processor.tokenizer, max_text_length=max_length)
@@ -62,6 +66,29 @@ def _picture_settings(image_processor: Any, resize: int | None) -> dict[str, Any
     if resize is None:
         resize = image_processor.resize
     return kept | {"resize": resize or image_processor.size}
+
+
+def check_code_grid(model: Any, cells: int) -> None:
+    """Refuse an image tokenizer whose codes are not one per cell of the image encoder's grid."""
+    config = model.image_tokenizer.config
+    codes = (config.image_size // 2 ** (len(config.channel_multipliers) - 1)) ** 2
+    if codes != cells:
+        raise ValueError(
+            f"the image tokenizer makes {codes} codes of a picture and the image encoder sees {cells} cells; train a tokenizer "
+            "with other --image_size or --channel_multipliers, or leave mpfc out of --tasks"
+        )
+
+
+def check_attributes(attributes: list[list[int]], classes: int) -> None:
+    """Refuse pseudo-attributes that the model's head doesn't have; warn of a head that is mostly empty."""
+    used = {number for own in attributes for number in own}
+    if max(used, default=0) >= classes:
+        raise ValueError(
+            f"pseudo-attribute {max(used)} is outside of the model's {classes} (numbered from 0); correct attributes_id, or "
+            "give --num_attributes to a new model"
+        )
+    if classes > 1000 and classes > 10 * len(used):
+        logger.warning("the products have %d pseudo-attributes, and the head has %d", len(used), classes)
 
 
 def transfer_scale(model: Any, name: str) -> None:
@@ -127,7 +154,7 @@ def _settings_of(value: Any) -> Any:
 
 
 def _from_parts(head_class: type, start: ViLStart, texts: Sequence[str], fields: dict[str, Any]) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoModelForPreTraining
+    from transformers import AutoModel, AutoModelForPreTraining, PreTrainedConfig
 
     from modeling.fashionvil import (
         FashionViLConfig,
@@ -135,17 +162,21 @@ def _from_parts(head_class: type, start: ViLStart, texts: Sequence[str], fields:
         FashionViLProcessor,
         start_from_backbones,
     )
-    from train.engine.clip4cir import normalisation
 
-    settings: dict[str, Any] = {}
-    if start.architecture:
-        with open(start.architecture, encoding="utf-8") as file:
-            settings = yaml.safe_load(file) or {}
+    settings = _architecture(start.architecture) if start.architecture else {}
     vision = bert = None
     if start.vision_weights:
         vision = whole_model(AutoModel, start.vision_weights, dtype="float32")
+        if vision.main_input_name != "pixel_values":
+            raise ValueError(
+                f"--vision_weights {start.vision_weights} is a {type(vision).__name__}: it reads no pictures"
+            )
         settings["vision_config"] = _plain(vision.config.to_dict()) | (settings.get("vision_config") or {})
     if start.text_weights:
+        check_name(start.text_weights)
+        kind = PreTrainedConfig.get_config_dict(start.text_weights)[0].get("model_type")
+        if kind is not None and kind != "bert":
+            raise ValueError(f"--text_weights {start.text_weights} is a {kind} model; the transformer is a bert")
         bert = whole_model(AutoModelForPreTraining, start.text_weights, dtype="float32")
         settings["text_config"] = _plain(bert.config.to_dict()) | (settings.get("text_config") or {})
     missing = [name for name in ("vision_config", "text_config") if name not in settings]
@@ -155,7 +186,10 @@ def _from_parts(head_class: type, start: ViLStart, texts: Sequence[str], fields:
             "--text_weights, or sizes in --architecture"
         )
     tokenizer = _tokenizer(start, texts, settings["text_config"].get("vocab_size", 30522))
-    config = FashionViLConfig(**settings, **fields)
+    try:
+        config = FashionViLConfig(**settings, **fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--architecture {start.architecture or '(none)'}: {error}") from error
     if len(tokenizer) > config.text_config.vocab_size:
         raise ValueError(
             f"the tokenizer has {len(tokenizer)} pieces and the transformer a table of {config.text_config.vocab_size}: "
@@ -170,9 +204,35 @@ def _from_parts(head_class: type, start: ViLStart, texts: Sequence[str], fields:
         start_from_backbones(model, bert=bert)
     # Published weights know pictures normalised as theirs were. Deviation: the original normalises by its own constants
     # whatever the encoder was trained with, and lets the encoder adapt.
-    means = normalisation(start.vision_weights) if start.vision_weights else {}
+    means = _normalisation(start.vision_weights) if start.vision_weights else {}
     images = FashionViLImageProcessor(size=config.image_size, resize=start.resize or None, **means)
     return model, FashionViLProcessor(images, tokenizer)
+
+
+def _architecture(path: str) -> dict[str, Any]:
+    """Fields of a configuration, as a YAML file gives them."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings = yaml.safe_load(file) or {}
+    except OSError as error:
+        raise FileNotFoundError(f"--architecture {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise ValueError(f"--architecture {path}: not a YAML file ({problem})") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"--architecture {path}: expected fields of a FashionViL configuration, `name: value`")
+    return settings
+
+
+def _normalisation(vision_weights: str) -> dict[str, Any]:
+    """Mean and deviation of the published weights' pictures, FashionViL's where they don't say."""
+    from train.engine.clip4cir import normalisation
+
+    try:
+        return normalisation(vision_weights)
+    except OSError:
+        logger.warning("%s has no preprocessor_config.json: pictures are normalised as FashionViL's", vision_weights)
+        return {}
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """FashionViL's downstream tasks: what each one reads, its loss over all processes, its figures.
 
 A task is opened in two steps, because a tokenizer and the number of labels come from its data and the pictures' size from
-the model: `Task(data, training)` reads annotations, `open(processor, cache, seed)` decodes the pictures. `figures(model)`
-validates and leaves in `groups` the hits (queries, cut-offs) of every group of queries; the task's main figure is the mean
-over groups of the mean hit.
+the model: `Task(data, training)` reads annotations, `open(processor, cache, seed, trained)` decodes the pictures, those of
+training only where it follows. `figures(model)` validates and leaves in `groups` the hits (queries, cut-offs) of every group
+of queries; the task's main figure is the mean over groups of the mean hit.
 """
 
 from __future__ import annotations
@@ -66,12 +66,14 @@ class _ProductTask:
         self.validation = load_products([name], read[0], data.validation_split or "validation", *read[1:])
         self.texts, self.training = self.products.texts, training
 
-    def open(self, processor: Any, cache: Path, seed: int) -> None:
+    def open(self, processor: Any, cache: Path, seed: int, trained: bool = True) -> None:
         """Decode the pictures."""
         from train.engine.fashionvil_start import uncropped
 
         self.processor = processor
         images = processor.image_processor
+        if not trained:
+            return
         augmented = self.training.augment
         self.pixels = PixelStore.build(
             cache, self.products.sources, uncropped(images) if augmented else images, name="train"
@@ -98,8 +100,8 @@ class RetrievalTask(_ProductTask):
     head, best_metric = "FashionViLForRetrieval", "mean_recall"
     fields: dict[str, Any] = {}
 
-    def open(self, processor: Any, cache: Path, seed: int) -> None:
-        super().open(processor, cache, seed)
+    def open(self, processor: Any, cache: Path, seed: int, trained: bool = True) -> None:
+        super().open(processor, cache, seed, trained)
         self.rows = SingleViewRows(self.products, seed=seed)
         self.retrieval = ProductRetrieval(self.validation, processor, cache)
 
@@ -138,8 +140,8 @@ class ClassificationTask(_ProductTask):
         self.right = [number[name] for name in self.validation.labels[label]]
         self.fields = {"id2label": dict(enumerate(names)), "label2id": number}
 
-    def open(self, processor: Any, cache: Path, seed: int) -> None:
-        super().open(processor, cache, seed)
+    def open(self, processor: Any, cache: Path, seed: int, trained: bool = True) -> None:
+        super().open(processor, cache, seed, trained)
         self.rows = SingleViewRows(self.products, self.labels, seed)
         self.validation_pixels = PixelStore.build(
             cache, self.validation.sources, processor.image_processor, name="validation"
@@ -212,9 +214,10 @@ class CompositionTask:
         split = data.validation_split or default_split(self.protocol, name)
         self.set = load_composed_set(name, data.data_dir, split, missing_images=data.missing_images, joiner=", ")
 
-    def open(self, processor: Any, cache: Path, seed: int) -> None:
+    def open(self, processor: Any, cache: Path, seed: int, trained: bool = True) -> None:
         self.processor, images = processor, processor.image_processor
-        self.pixels = PixelStore.build(cache, self.triplets.images, images, name="train")
+        if trained:
+            self.pixels = PixelStore.build(cache, self.triplets.images, images, name="train")
         sources = dict(zip(self.set.gallery_ids, self.set.images, strict=True))
         self.validation_pixels = PixelStore.build(cache, sources, images, name="validation")
         self.augmentation = random_resized_crop(self.training, seed)

@@ -200,9 +200,12 @@ def _step(run, model, optimizer, scheduler, batch, training_step, schedule, prog
     result, beside = result if isinstance(result, tuple) else (result, {})
     loss = accelerator.reduce(result, reduction="mean").item()
     if not math.isfinite(loss):
+        checkpoints = run.folder / "checkpoints"
+        kept = f"; the last checkpoint in {checkpoints} is intact" if checkpoints.is_dir() else ""
+        clip = "" if schedule.max_grad_norm else ", set --max_grad_norm where the program has it"
         raise FloatingPointError(
-            f"the loss is {loss} at step {progress.step + 1}; the last checkpoint in {run.folder / 'checkpoints'} is intact. "
-            "Lower --learning_rate, set --max_grad_norm, or train without --mixed_precision fp16"
+            f"the loss is {loss} at step {progress.step + 1}{kept}. Lower --learning_rate{clip}, or train without "
+            "--mixed_precision fp16"
         )
     record = {"epoch": progress.epoch, "loss": loss, **beside}
     if schedule.max_grad_norm is not None:

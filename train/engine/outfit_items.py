@@ -49,12 +49,13 @@ class OutfitTask:
         self.pairs = OutfitPairs(rows, training.official_outfits)
         self.number = {item: place for place, item in enumerate(self.pairs.category)}
 
-    def open(self, processor: Any, cache: Path, seed: int) -> None:
+    def open(self, processor: Any, cache: Path, seed: int, trained: bool = True) -> None:
         """Decode the pictures."""
         from train.engine.fashionvil_tasks import random_resized_crop
 
         images = processor.image_processor
-        self.pixels = PixelStore.build(cache, self.sources, images, name="train")
+        if trained:
+            self.pixels = PixelStore.build(cache, self.sources, images, name="train")
         self.validation.open(images, cache)
         self.augmentation = random_resized_crop(self.training, seed)
         self.rows = PairRows(self.pairs, seed)
@@ -170,6 +171,7 @@ def _polyvore_outfits(data: Any) -> tuple[Any, dict[str, Any], OcirValidation]:
     from train.retrieval.ocir_data import load_ocir_set
 
     version = "disjoint" if data.disjoint else "nondisjoint"
+    default = "polyvore-outfits/ocir" if data.disjoint else "polyvore-outfits/nondisjoint-ocir"
     train, asked = (
         load_ocir_set(data.data_dir, version, split, data.missing_images)
         for split in (data.train_split, data.validation_split or "test")
@@ -183,7 +185,7 @@ def _polyvore_outfits(data: Any) -> tuple[Any, dict[str, Any], OcirValidation]:
         }
         for items, blank in zip(train.questions, train.blank_ids, strict=True)
     ]
-    return rows, train.sources, OcirValidation(asked, data.protocol or "polyvore-outfits/ocir")
+    return rows, train.sources, OcirValidation(asked, data.protocol or default)
 
 
 def _maryland(data: Any) -> tuple[Any, dict[str, Any], BlankValidation]:

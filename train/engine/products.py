@@ -125,6 +125,8 @@ def _split_name(name: str, data_dir: str | Path, split: str) -> str:
     found = next((other for other in names if other in there), None)
     if found is None:
         raise ValueError(f"{data_dir}: {name} has no split to validate on; it has {', '.join(there)}")
+    if found == "test":
+        logger.warning("%s: there is no split to validate on but test", data_dir)
     return found
 
 

@@ -26,6 +26,7 @@ TRACKER_EXTRAS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "
 # Arguments that may differ between a run and its continuation without changing a single bit of the result.
 FREE_ON_RESUME = {"resume", "overwrite", "num_workers", "report_to", "max_steps", "pixel_cache"}
 FREE_ON_RESUME |= {"checkpoint_steps", "checkpoint_seconds"}
+REPLACED = ".replaced"  # where --overwrite keeps what was there, until the new run logs its first step
 
 
 @dataclasses.dataclass
@@ -35,7 +36,7 @@ class RunArguments:
     output_dir: str = argument(help="folder of the run; must be empty or new unless --resume or --overwrite")
     seed: int = argument(0, "seed of weights, order, captions, augmentation and dropout", minimum=0)
     resume: bool = argument(False, "continue the run in --output_dir from its last checkpoint, to the same bits")
-    overwrite: bool = argument(False, "delete what is in --output_dir first")
+    overwrite: bool = argument(False, "replace what is in --output_dir, as soon as this run trains")
     cpu: bool = argument(False, "run on the CPU even where there is a GPU")
     mixed_precision: Literal["no", "fp16", "bf16"] = argument("no", "autocast of the forward pass")
     num_workers: int = argument(0, "processes that load data beside each training process", minimum=0)
@@ -89,6 +90,7 @@ class Run:
         check_processes(self.accelerator.num_processes)
         self.is_main = self.accelerator.is_main_process
         self._lock = None
+        self._replaced: Path | None = None
         problem = self._claim_folder() if self.is_main else None
         problem = from_main(problem)
         if problem is not None:
@@ -106,6 +108,9 @@ class Run:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
             self.accelerator.wait_for_everyone()
+            self._forget_replaced()
+        else:
+            self._restore_replaced()
         self.accelerator.end_training()
         self._release()
 
@@ -113,6 +118,7 @@ class Run:
         """Append a record to metrics.jsonl and send its numbers to the tracker (main process only)."""
         if not self.is_main:
             return
+        self._forget_replaced()
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **record}) + "\n")
         numbers = {k: v for k, v in record.items() if isinstance(v, int | float) and not isinstance(v, bool)}
@@ -189,11 +195,36 @@ class Run:
                 f"--output_dir {folder} is not empty ({len(content)} entries, e.g. {content[0].name}); "
                 "use --resume to continue it, --overwrite to delete it, or another folder"
             )
-        elif arguments.overwrite:
-            for path in content:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        elif content:
+            if used := _settings_inside(self.settings, folder):
+                return ValueError(
+                    f"--overwrite would delete what this run reads, {used}; take another --output_dir, or move it away"
+                )
+            self._replaced = folder / REPLACED
+            for path in [p for p in content if p != self._replaced]:
+                self._replaced.mkdir(exist_ok=True)
+                delete(self._replaced / path.name)
+                path.rename(self._replaced / path.name)
         replace_text(record, json.dumps(self.settings, indent=4, sort_keys=True))
         return None
+
+    def _forget_replaced(self) -> None:
+        """Delete the run that --overwrite replaces: from now on this one has something of its own to lose."""
+        if self._replaced is not None:
+            delete(self._replaced)
+            self._replaced = None
+
+    def _restore_replaced(self) -> None:
+        """Put back what --overwrite was to replace, since this run ended before it had begun to train."""
+        if self._replaced is None:
+            return
+        for path in self.folder.iterdir():
+            if path.name not in (".lock", REPLACED):
+                delete(path)
+        for path in self._replaced.iterdir():
+            path.rename(self.folder / path.name)
+        self._replaced.rmdir()
+        self._replaced = None
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -215,6 +246,26 @@ def check_processes(num_processes: int) -> None:
             f"the launcher announced {announced} processes but Accelerate sees {num_processes}; on a CPU pass --cpu, "
             "or set ACCELERATE_USE_CPU=true before `accelerate launch --multi_gpu --num_processes ...`"
         )
+
+
+def delete(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link and not what it leads to; nothing where nothing is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _settings_inside(settings: dict[str, Any], folder: Path) -> str | None:
+    """The first argument that names something inside of a folder, or the folder itself; pixel caches are made anew."""
+    for name, value in settings.items():
+        if name in ("output_dir", "pixel_cache"):
+            continue
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, str) and part and os.path.exists(part):
+                if Path(part).resolve().is_relative_to(folder.resolve()):
+                    return f"--{name} {part}"
+    return None
 
 
 def replace_text(path: Path, text: str) -> None:

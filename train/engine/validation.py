@@ -36,6 +36,8 @@ class ComposedValidation:
 
         self.protocol = data.protocol or DEFAULT_PROTOCOLS[data.dataset]
         find_protocol(self.protocol)
+        if self.protocol not in BEST_METRICS:
+            raise ValueError(f"--protocol {self.protocol}: training validates with {', '.join(BEST_METRICS)}")
         split = data.validation_split or default_split(self.protocol, data.dataset)
         self.set = load_composed_set(data.dataset, data.data_dir, split, missing_images=data.missing_images)
         self.processor = processor

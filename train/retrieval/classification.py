@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from data_scripts.source_files import first_few
 from train.retrieval.classification_protocols import CLASSIFICATION_PROTOCOLS, ClassificationProtocol
 from train.retrieval.composed import MODEL, RankRecord
 from train.retrieval.statistics import DEFAULT_RESAMPLES, Interval
+
+logger = logging.getLogger(__name__)
 
 CHANCE_DRAWS = 100
 
@@ -107,23 +111,35 @@ def evaluate_classification(
         resamples, seed: of the bootstrap, and of the random answers.
 
     Raises:
-        ValueError: a label that is none of the classes, logits of another shape, or NaN or infinity among them.
+        ValueError: no label is one of the classes, logits of another shape, or NaN or infinity among them.
     """
     protocol = CLASSIFICATION_PROTOCOLS[name]
     unknown = sorted(set(data.labels) - set(classes))
-    if unknown:
+    if len(unknown) == len(set(data.labels)):
         raise ValueError(
-            f"{name}: the data has the {protocol.label} {unknown[0]!r}, which is none of the model's {len(classes)} classes "
-            f"({', '.join(sorted(classes)[:3])}, ...); take a model that was trained for this protocol on this data"
+            f"{name}: the data has the {protocol.label} {unknown[0]!r}, and like all others it is none of the model's "
+            f"{len(classes)} classes ({', '.join(sorted(classes)[:3])}, ...); take a model that was trained for this protocol"
+        )
+    if unknown:
+        lost = sum(label in unknown for label in data.labels)
+        logger.warning(
+            "%s: %d of %d pictures are of classes that the model doesn't have (%s) and count as answered wrongly",
+            name,
+            lost,
+            len(data.labels),
+            first_few(unknown),
         )
     if tuple(logits.shape) != (len(data.labels), len(classes)):
         raise ValueError(f"{len(data.labels)} pictures and {len(classes)} classes, but logits of {tuple(logits.shape)}")
-    right = np.array([classes[label] for label in data.labels])
+    number = classes | {label: len(classes) + place for place, label in enumerate(unknown)}
+    right = np.array([number[label] for label in data.labels])
     scores = logits.float().numpy()
     if not np.isfinite(scores).all():
         row = data.image_ids[int((~np.isfinite(scores)).any(axis=1).argmax())]
         raise ValueError(f"the logits of picture {row} hold NaN or infinity: an answer would be meaningless")
-    own = scores[np.arange(len(right)), right][:, None]
+    # A class that the model lacks comes after all that it has.
+    wide = np.pad(scores, [(0, 0), (0, len(unknown))], constant_values=-np.inf)
+    own = wide[np.arange(len(right)), right][:, None]
     earlier = (scores == own) & (np.arange(len(classes)) < right[:, None])
     ranks = ((scores > own) | earlier).sum(axis=1)
     generator = np.random.default_rng(seed)
@@ -133,7 +149,7 @@ def evaluate_classification(
     controls = {
         "majority": classification_figures(np.full_like(right, np.bincount(right).argmax()), right),
         "chance": {
-            "accuracy": 100 / len(classes),
+            "accuracy": 100 * float(np.mean(right < len(classes))) / len(classes),
             "macro_f1": float(np.mean([figures["macro_f1"] for figures in drawn])),
         },
     }

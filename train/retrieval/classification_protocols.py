@@ -27,7 +27,7 @@ class ClassificationProtocol:
             "description": f"FashionGen validation, {self.label} of a product: accuracy, and the mean F1 of the classes that "
             "occur among the answers or the labels, each weighing the same.",
             "queries": "every photo of a product with the product's text (title.description)",
-            "classes": "those of the model; a label that it lacks is an error",
+            "classes": "those of the model; a label that it lacks counts as answered wrongly, with a warning",
             "left_out": f"products without a {self.label}, with a warning",
             "ties": "the class with the lower number wins",
         }

@@ -37,10 +37,9 @@ def load_model(
     """
     from transformers import AutoModel, AutoProcessor, PreTrainedConfig
 
-    from train.engine.weights import whole_model
+    from train.engine.weights import check_name, whole_model
 
-    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
-        raise FileNotFoundError(f"{name} holds no config.json: give a folder that save_pretrained wrote")
+    check_name(name)
     try:
         settings, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
     except OSError as error:
