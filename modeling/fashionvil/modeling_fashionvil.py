@@ -56,7 +56,9 @@ class FashionViLPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["BertLayer"]
 
     @classmethod
-    def from_pretrained(cls, name: str, *args: Any, config: Any = None, **kwargs: Any) -> "FashionViLPreTrainedModel":
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, config: Any = None, **kwargs: Any
+    ) -> "FashionViLPreTrainedModel":
         """As in transformers; what an auto class asks for is the class that the folder names.
 
         `AutoModel` remembers the class that it found in a folder, and takes it for every later folder of the same name
@@ -67,9 +69,9 @@ class FashionViLPreTrainedModel(PreTrainedModel):
         if from_auto and cls.__module__.startswith("transformers_modules.") and named not in ("", cls.__name__):
             kept = ("cache_dir", "revision", "code_revision", "token", "local_files_only", "force_download")
             options = {option: kwargs[option] for option in kept if option in kwargs}
-            own = get_class_from_dynamic_module(config.auto_map["AutoModel"], name, **options)
-            return own.from_pretrained(name, *args, config=config, **kwargs)
-        return super().from_pretrained(name, *args, config=config, **kwargs)
+            own = get_class_from_dynamic_module(config.auto_map["AutoModel"], pretrained_model_name_or_path, **options)
+            return own.from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+        return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -45,6 +45,14 @@ def test_what_overwrite_replaces_comes_back_unless_the_new_run_trains(tmp_path):
     ]
 
 
+def test_a_run_killed_before_it_trained_costs_the_replaced_one_nothing(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("old")
+    Run(arguments(tmp_path, overwrite=True))._release()  # as a kill leaves it
+    with pytest.raises(ValueError), Run(arguments(tmp_path, overwrite=True)):
+        raise ValueError
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["metrics.jsonl"]
+
+
 @dataclasses.dataclass
 class Sources:
     model: str | None = None

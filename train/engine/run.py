@@ -201,10 +201,10 @@ class Run:
                     f"--overwrite would delete what this run reads, {used}; take another --output_dir, or move it away"
                 )
             self._replaced = folder / REPLACED
+            killed = self._replaced.exists()  # before it trained: what lies beside is nothing to keep
+            self._replaced.mkdir(exist_ok=True)
             for path in [p for p in content if p != self._replaced]:
-                self._replaced.mkdir(exist_ok=True)
-                delete(self._replaced / path.name)
-                path.rename(self._replaced / path.name)
+                delete(path) if killed else path.rename(self._replaced / path.name)
         replace_text(record, json.dumps(self.settings, indent=4, sort_keys=True))
         return None
 
