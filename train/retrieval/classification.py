@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from data_scripts.source_files import first_few
 from train.retrieval.classification_protocols import CLASSIFICATION_PROTOCOLS, ClassificationProtocol
 from train.retrieval.composed import MODEL, RankRecord
 from train.retrieval.statistics import DEFAULT_RESAMPLES, Interval
@@ -121,6 +120,8 @@ def evaluate_classification(
             f"{len(classes)} classes ({', '.join(sorted(classes)[:3])}, ...); take a model that was trained for this protocol"
         )
     if unknown:
+        from data_scripts.source_files import first_few
+
         lost = sum(label in unknown for label in data.labels)
         logger.warning(
             "%s: %d of %d pictures are of classes that the model doesn't have (%s) and count as answered wrongly",
