@@ -29,7 +29,7 @@ from train.engine.fashionvil import (
     attribute_targets,
     task_loss,
 )
-from train.engine.fashionvil_arguments import ViLOptimizer, ViLStart
+from train.engine.fashionvil_arguments import RETRIEVAL_FIGURES, ViLOptimizer, ViLStart
 from train.engine.fashionvil_start import (
     check_attributes,
     make_optimizer,
@@ -339,6 +339,7 @@ def test_recall_of_products_with_several_pictures():
 
     retrieval.pixels = Pixels()
     figures = retrieval.figures(Model())
+    assert set(figures) == set(RETRIEVAL_FIGURES)  # the names that --best_metrics takes
     assert figures["image_to_text_recall_at1"] == pytest.approx(200 / 3) and figures["text_to_image_recall_at1"] == 100
     assert figures["image_to_text_recall_at5"] == 100 and figures["mean_recall"] == pytest.approx(100 - 100 / 18)
     assert {name: hits.shape for name, hits in retrieval.groups.items()} == {
